@@ -1,0 +1,68 @@
+# cjc-agent: `make` alone lists what can be done.
+PREFIX  ?= /usr
+DESTDIR ?=
+# the interpreter that the installed agent runs: the newest /usr/bin/python3.N (>= 3.9)
+PYTHON  ?= $(shell ls /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] 2>/dev/null | sort -t. -k2 -n | tail -n 1)
+OCF_DIR ?= /usr/lib/ocf/resource.d/cjc
+CORE    := $(PREFIX)/lib/cjc-agent
+VENV    := .venv
+NODE    := $(VENV)/bin/python tests/lab/run_in_node.py
+
+.PHONY: help
+help:  ## list the targets
+	@echo "cjc-agent: fail NEC WebSAM JobCenter (CJC Option) over safely"
+	@echo
+	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-22s %s\n", $$1, $$2}'
+	@echo
+	@echo "  install honours DESTDIR, PREFIX ($(PREFIX)), PYTHON ($(PYTHON)) and OCF_DIR ($(OCF_DIR))"
+
+.PHONY: demo demo-single
+demo: demo-single  ## one cluster site on one node, on a simulator of JobCenter: started, hurt, recovered, stopped (root, Debian)
+demo-single: $(VENV)/ready
+	@$(NODE) $(VENV)/bin/python tests/demo/single.py
+
+.PHONY: test
+test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere the unit tests only)
+	@PYTEST="$(VENV)/bin/python -m pytest $(PYTEST_ARGS)" NODE="$(NODE)" sh tests/run
+
+.PHONY: lint
+lint: $(VENV)/ready  ## ruff, mypy, shellcheck
+	$(VENV)/bin/ruff check agent tests
+	$(VENV)/bin/mypy
+	shellcheck -s sh ocf/jobcenter tests/run tests/setup .ci/run packaging/cjc-agent
+
+.PHONY: bench
+bench: $(VENV)/ready  ## what one monitor costs, against Filesystem + IPaddr2 + anything (root, Debian)
+	@$(NODE) $(VENV)/bin/python tests/bench/monitor.py
+
+.PHONY: golden
+golden:  ## rewrite the golden meta-data from the parameter table (then read the diff)
+	sh ocf/jobcenter meta-data > tests/unit/golden/meta-data.xml
+
+$(VENV)/ready: setup.cfg tests/setup
+	@sh tests/setup $(VENV)
+	@touch $@
+
+.PHONY: install
+install:  ## install the OCF agent, the core and the cjc-agent command
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+		{ echo "make install: '$(PYTHON)' is no Python >= 3.9: name one, e.g. make install PYTHON=/usr/bin/python3.11" >&2; exit 1; }
+	install -d $(DESTDIR)$(CORE) $(DESTDIR)$(OCF_DIR) $(DESTDIR)$(PREFIX)/sbin
+	rm -rf $(DESTDIR)$(CORE)/cjc_agent
+	cd agent && find cjc_agent -name '*.py' -exec install -D -m 644 {} $(DESTDIR)$(CORE)/{} \;
+	install -m 644 agent/__main__.py $(DESTDIR)$(CORE)/__main__.py
+	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
+	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" packaging/cjc-agent > $(DESTDIR)$(PREFIX)/sbin/cjc-agent
+	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
+	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent
+
+.PHONY: uninstall
+uninstall:  ## remove what install installed
+	rm -rf $(DESTDIR)$(CORE)
+	rm -f $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
+	-rmdir $(DESTDIR)$(OCF_DIR) 2>/dev/null
+
+.PHONY: clean
+clean:  ## remove what was made here
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
