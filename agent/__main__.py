@@ -1,0 +1,27 @@
+"""The core as an executable: `python3 agent/ FRONTEND ...`, FRONTEND being `ocf` or a verb of `cjc-agent`.
+
+The wrappers run this file with `-I -S`, so nothing but the standard library and this folder is importable.
+"""
+import os
+import sys
+
+if sys.version_info < (3, 9):  # RHEL 8 and SLES 15 call 3.6 `python3`; this file must stay readable to it
+    sys.stderr.write("ocf-exit-reason:python: %s is too old, cjc-agent needs Python 3.9 or later: install python3.9+ and run "
+                     "`make install PYTHON=/usr/bin/python3.x`\n" % sys.executable)
+    sys.exit(5)
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+
+def main(argv):
+    """Given the words after the program's name, run one front end and return its exit code."""
+    if argv[:1] == ["ocf"]:
+        from cjc_agent.frontends import ocf
+        return ocf.main(argv[1:])
+    from cjc_agent.frontends import cli
+    return cli.main(argv)
+
+
+if __name__ == "__main__":
+    # _exit: nothing of ours is left in buffers, and tearing the interpreter down costs as much as a syscall-only monitor
+    os._exit(main(sys.argv[1:]))

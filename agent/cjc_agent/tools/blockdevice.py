@@ -1,0 +1,108 @@
+"""Block devices: which one is meant, is anybody using it, is its file system sound."""
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from cjc_agent.tools.command import Result, Runner
+from cjc_agent.tools.deadline import Deadline
+
+FITHAW = 0xC0045878  # ioctl, linux/fs.h
+
+
+class Unresolved(Exception):
+    """No single block device answers to the name; the text says why and what to do. `absent`: there is none at all."""
+
+    def __init__(self, text: str, absent: bool) -> None:
+        super().__init__(text)
+        self.absent = absent
+
+
+def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
+    """Given /dev/..., LABEL=... and the like, return the device's path. Raise Unresolved."""
+    if name.startswith("/dev/"):
+        return name
+    # -c /dev/null: a cache would name devices that have gone
+    result = runner.tool(["blkid", "-c", "/dev/null", "-o", "device", "-t", name], deadline)
+    found = [line for line in result.output.split("\n") if line.startswith("/dev/")]
+    if len(found) > 1:
+        raise Unresolved("%s is answered by %s: give one of them a label or UUID of its own" % (name, " and ".join(found)), absent=False)
+    if found and result.ok:
+        return found[0]
+    if result.exit_code == 2:  # blkid(8): not found
+        raise Unresolved("no device answers to %s on this node: check the storage path" % name, absent=True)
+    raise Unresolved("%s cannot be resolved: %s" % (name, result.words()), absent=False)
+
+
+def number(path: str) -> str:
+    """Given a device's path, return its "major:minor". Raise Unresolved. Only device nodes are looked at, which never hangs."""
+    try:
+        facts = os.stat(path)
+    except OSError as error:
+        absent = error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV)
+        raise Unresolved("%s: %s: check the storage path" % (path, error.strerror), absent=absent) from error
+    if not stat.S_ISBLK(facts.st_mode):
+        raise Unresolved("%s is not a block device: check `device`" % path, absent=False)
+    return "%d:%d" % (os.major(facts.st_rdev), os.minor(facts.st_rdev))
+
+
+def wait_unused(path: str, runner: Runner, deadline: Deadline) -> Result:
+    """Open a block device exclusively, again and again until it works or the deadline passes; the result is ok when it worked.
+
+    open(2) with O_EXCL fails with EBUSY while anybody, in any mount namespace, has the device mounted or claimed; also while a frozen
+    superblock outlives its mount.
+    """
+    def attempt() -> str:
+        for _ in deadline.polls(first=0.02):
+            try:
+                os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+                return ""
+            except OSError as error:
+                if error.errno != errno.EBUSY:
+                    raise
+        raise OSError(errno.EBUSY, "still in use", path)
+
+    return runner.call("exclusive open of " + path, attempt, Deadline(deadline.left() + 0.2))
+
+
+def is_gone(result: Result) -> bool:
+    """Whether an exclusive open failed because there is no such device any more."""
+    return result.exit_code == 1 and result.output.startswith(("ENOENT ", "ENXIO ", "ENODEV "))
+
+
+def file_system(path: str, runner: Runner, deadline: Deadline) -> str:
+    """Return the type of the file system on a device, "" when none is recognised."""
+    result = runner.tool(["blkid", "-c", "/dev/null", "-o", "value", "-s", "TYPE", path], deadline)
+    return result.output.strip() if result.ok else ""
+
+
+def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadline: Deadline) -> str:
+    """Run fsck as `policy` (auto, force) says; return "" when the file system may be mounted, else what is wrong and what to do.
+
+    fsck(8): 0 no errors, 1 errors corrected, 2 reboot, 4 errors left, 8 and more trouble of its own.
+    """
+    extended = fstype in ("ext2", "ext3", "ext4")
+    if policy == "auto" and not extended:
+        return ""
+    flags = ["-p"] if policy == "auto" else ["-f", "-p"] if extended else ["-a"]
+    result = runner.tool(["fsck", "-T", "-t", fstype, path, "--", *flags] if fstype else ["fsck", "-T", path, "--", *flags], deadline)
+    if result.exit_code in (0, 1):
+        return ""
+    return "%s: run fsck on %s by hand" % (result.words(), path)
+
+
+def thaw(directory: str, runner: Runner, deadline: Deadline) -> None:
+    """Thaw a file system that somebody froze (fsfreeze(8)); one that is not frozen stays as it is."""
+    def attempt() -> str:
+        import fcntl
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(descriptor, FITHAW, 0)
+            return "thawed"
+        except OSError as error:
+            if error.errno in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY):
+                return "not frozen"
+            raise
+
+    runner.call("thaw " + directory, attempt, deadline)

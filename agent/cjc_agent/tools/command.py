@@ -1,0 +1,316 @@
+"""The only place that starts processes: argument list, no shell, a deadline, a typed result.
+
+`subprocess` and posix_spawn wait for the exec: a program or a folder on a hung file system would hang *us* in D state, beyond any
+timeout. So everything runs in a forked child whose exec nobody waits for without limit. A child that not even SIGKILL ends is
+abandoned and remembered, and the same kind of work is not started a second time while it lives.
+
+Output goes into a memory file, not into a pipe: a daemon that keeps its output open can neither make us wait nor be killed by SIGPIPE
+when we end. The file is sealed (fcntl(2), F_SEAL_WRITE) when the command ends or has printed too much; who writes then gets EPERM.
+"""
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+from time import monotonic
+
+from cjc_agent.tools import statefile
+from cjc_agent.tools.deadline import Deadline
+
+try:  # the C half: `signal` itself imports enum, 5 ms of a monitor's 15
+    import _signal as signals
+except ImportError:
+    import signal as signals  # type: ignore[no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
+TOOL_ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}  # for programs whose output is read
+LARGEST_OUTPUT = 32 << 20  # bytes; looked at every WATCH seconds, so that a command that prints without end cannot eat the memory
+WATCH = 0.05
+SHOWN_OUTPUT = 4096  # bytes kept of the beginning and of the end
+KILL_GRACE = 0.5  # seconds in which SIGKILL ends anything that can be ended
+
+# how a command ended
+EXITED, SIGNALLED, TIMED_OUT, STUCK, UNSTARTED = "exited", "signalled", "timed out", "stuck", "unstarted"
+
+
+class Result:
+    """What became of a command: `outcome`, exit `code` (or signal number), its `output` (text) and `seconds`."""
+
+    __slots__ = ("name", "outcome", "code", "output", "seconds")
+
+    def __init__(self, name: str, outcome: str, code: int = -1, output: str = "", seconds: float = 0.0) -> None:
+        self.name, self.outcome, self.code, self.output, self.seconds = name, outcome, code, output, seconds
+
+    @property
+    def ok(self) -> bool:
+        """Whether it ended by itself with exit code 0."""
+        return self.outcome == EXITED and self.code == 0
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, or None when it did not end by itself."""
+        return self.code if self.outcome == EXITED else None
+
+    def words(self) -> str:
+        """One clause for people: what was run, how it ended, the last thing it said."""
+        said = self.output.strip().rsplit("\n", 1)[-1].strip()
+        how = {
+            EXITED: "exited %d" % self.code,
+            SIGNALLED: "was ended by signal %d" % self.code,
+            TIMED_OUT: "did not end within %.1f s and was killed" % self.seconds,
+            STUCK: "cannot be ended, not even by SIGKILL (pid %d)" % self.code,
+            UNSTARTED: "could not be started",
+        }[self.outcome]
+        return "%s %s%s" % (self.name, how, ": " + said if said else "")
+
+
+class Runner:
+    """Runs commands and bounded calls for one action; `folder` (the state folder) and `prefix` say where abandoned children are noted."""
+
+    def __init__(self, folder: str, prefix: str, trace: Callable[[str], None]) -> None:
+        self._note_path = os.path.join(folder, prefix + ".abandoned")
+        self._trace = trace
+
+    def run(self, name: str, programs: list[str], arguments: list[str], deadline: Deadline,
+            environment: Optional[dict[str, str]] = None, user: str = "") -> Result:
+        """Run the first of `programs` (absolute paths) that exists with `arguments`, until it ends or the deadline passes.
+
+        `user` (a login name; empty: ourselves) is looked up in the child, under the deadline. Exit code 127: none of the programs
+        exists, 126: it cannot be executed; the output says which, as a shell would.
+        """
+        values = TOOL_ENVIRONMENT if environment is None else environment
+        self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
+        return self._bounded(name, deadline, lambda output: _execute(programs, arguments, values, user, output))
+
+    def call(self, name: str, function: Callable[[], str], deadline: Deadline) -> Result:
+        """Run a Python function in a child that may be abandoned: for whatever touches a file system that may hang.
+
+        Its text is the result's output, exit code 0; an OSError's words are the output with code 1 and the errno as first word.
+        """
+        return self._bounded(name, deadline, lambda output: _call(function, output))
+
+    def tool(self, arguments: list[str], deadline: Deadline) -> Result:
+        """Run a system tool by its bare name, looked up in the fixed PATH only."""
+        programs = [folder + "/" + arguments[0] for folder in PATH.split(":")]
+        return self.run(arguments[0], programs, arguments[1:], deadline)
+
+    def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
+        """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
+        self._trace("spawn %s: %s %s" % (name, programs[0], " ".join(arguments)))
+        return _fork(lambda: _execute(programs, arguments, environment, user, output))
+
+    def _bounded(self, name: str, deadline: Deadline, work: Callable[[int], None]) -> Result:
+        before = self._still_abandoned(name)
+        if before:
+            return self._done(Result(name, STUCK, before, "still there from an earlier call: the file system or device it waits for must answer "
+                                                          "or this node must be restarted"))
+        began = monotonic()
+        try:
+            output = _memory_file()
+        except OSError as error:
+            return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
+        try:
+            try:
+                pid = _fork(lambda: work(output))
+            except OSError as error:
+                return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
+            outcome, code = self._finish(name, pid, deadline, output)
+            _seal(output)
+            return self._done(Result(name, outcome, code, _read_back(output), monotonic() - began))
+        finally:
+            os.close(output)
+
+    def _finish(self, name: str, pid: int, deadline: Deadline, output: int) -> tuple[str, int]:
+        try:
+            status = wait(pid, deadline.part(WATCH))
+            while status is None and not deadline.expired():
+                if os.fstat(output).st_size > LARGEST_OUTPUT:
+                    _seal(output)
+                status = wait(pid, deadline.part(WATCH))
+        except BaseException:  # Ctrl-C, SIGTERM: leave nothing behind
+            _kill(pid)
+            wait(pid, Deadline(KILL_GRACE))
+            raise
+        if status is not None:
+            return (SIGNALLED, os.WTERMSIG(status)) if os.WIFSIGNALED(status) else (EXITED, os.WEXITSTATUS(status))
+        _kill(pid)
+        if wait(pid, Deadline(KILL_GRACE)) is None:
+            self._abandon(name, pid)
+            return STUCK, pid
+        return TIMED_OUT, -1
+
+    def _done(self, result: Result) -> Result:
+        self._trace("    %s (%.3f s)" % (result.words(), result.seconds))
+        return result
+
+    def _abandon(self, name: str, pid: int) -> None:
+        from cjc_agent.tools import processes
+        process = processes.read(pid)
+        try:
+            lines = (statefile.read(self._note_path) or b"").decode("utf-8", "replace")
+            lines = "".join(line + "\n" for line in lines.splitlines() if _noted(line)[0] and _noted(line)[2] != name)
+            statefile.write(self._note_path, ("%s%d %d %s\n" % (lines, pid, process.start if process else 0, name)).encode())
+        except (OSError, statefile.Untrusted) as error:
+            self._trace("cannot note abandoned child %d: %s" % (pid, error))
+
+    def _still_abandoned(self, name: str) -> int:
+        """Return the pid of a child abandoned at the same kind of work that still lives, else 0."""
+        try:
+            lines = statefile.read(self._note_path)
+        except (OSError, statefile.Untrusted):
+            return 0
+        if not lines:
+            return 0
+        from cjc_agent.tools import processes
+        for line in lines.decode("utf-8", "replace").splitlines():
+            pid, start, noted_name = _noted(line)
+            process = processes.read(pid) if noted_name == name else None
+            if process and process.start == start and process.state != "Z":
+                return pid
+        return 0
+
+
+def _noted(line: str) -> tuple[int, int, str]:
+    words = line.split(" ", 2)
+    if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
+        return 0, 0, ""
+    return int(words[0]), int(words[1]), words[2]
+
+
+def wait(pid: int, deadline: Deadline) -> int | None:
+    """Given a child's pid, return its wait status, or None when the deadline passes first."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # kernels before 5.3 (RHEL 8)
+        for _ in deadline.polls(first=0.001, longest=0.05):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return status
+        return None
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = poll.poll(int(deadline.left() * 1000) + 1)
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return status
+            if not ready and deadline.expired():
+                return None
+    finally:
+        os.close(descriptor)
+
+
+def _kill(pid: int) -> None:
+    for kill in (os.killpg, os.kill):  # the group first: the child leads a session of its own, unless it died before setsid
+        try:
+            kill(pid, signals.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+
+
+def _memory_file() -> int:
+    return os.memfd_create("cjc-agent-output", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+
+
+def _seal(descriptor: int) -> None:
+    """From now on whoever still has the memory file open can write nothing into it."""
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+
+
+def _read_back(descriptor: int) -> str:
+    end = os.fstat(descriptor).st_size
+    data = os.pread(descriptor, SHOWN_OUTPUT, 0)
+    if end > 2 * SHOWN_OUTPUT:
+        data += b"\n[...]\n"
+    if end > SHOWN_OUTPUT:
+        data += os.pread(descriptor, SHOWN_OUTPUT, max(SHOWN_OUTPUT, end - SHOWN_OUTPUT))
+    return data.replace(b"\0", b"").decode("utf-8", "replace")  # zeros: a hole, where somebody truncated /dev/stdout
+
+
+def _fork(work: Callable[[], None]) -> int:
+    """Fork; the child leads a session of its own, runs `work` and never returns."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        work()
+    finally:  # whatever was raised: the child must not climb the parent's stack
+        os._exit(70)
+
+
+def _call(function: Callable[[], str], output: int) -> None:
+    try:
+        text, code = function(), 0
+    except OSError as error:
+        name = errno.errorcode.get(error.errno or 0, "E?")
+        text, code = "%s %s%s" % (name, error.strerror, ": %s" % error.filename if error.filename else ""), 1
+    os.write(output, text.encode("utf-8", "surrogateescape"))
+    os._exit(code)
+
+
+def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> None:
+    """In the child: become what a daemon may inherit, then exec."""
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for name in os.listdir("/proc/self/fd"):  # what we inherited from the cluster's daemon is not JobCenter's
+        if int(name) > 2:
+            _close(int(name))
+    for number in range(1, 32):
+        if number not in (signals.SIGKILL, signals.SIGSTOP):
+            signals.signal(number, signals.SIG_DFL)  # Python ignores SIGPIPE, a caller may ignore others
+    signals.pthread_sigmask(signals.SIG_SETMASK, [])
+    os.umask(0o022)
+    os.chdir("/")
+    if user and user != "root":
+        environment = dict(environment, **_become(user))
+    code = 127
+    for program in programs:
+        try:
+            os.execve(program, [program, *arguments], environment)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            os.write(2, ("%s: cannot be executed: %s\n" % (program, error.strerror)).encode("utf-8", "replace"))
+            code = 126
+            break
+    if code == 127:
+        os.write(2, ("%s: no such command\n" % ", ".join(programs)).encode("utf-8", "replace"))
+    os._exit(code)
+
+
+def _close(descriptor: int) -> None:
+    try:
+        os.close(descriptor)
+    except OSError:
+        pass  # the one that listed the folder
+
+
+def _become(user: str) -> dict[str, str]:
+    """In the child: take the user's uid, gid and groups for good; return HOME, USER and LOGNAME. Exit 126 when that cannot be done."""
+    import pwd
+    try:
+        entry = pwd.getpwnam(user)
+        os.initgroups(entry.pw_name, entry.pw_gid)
+        os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
+        os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+    except (KeyError, OSError) as error:
+        os.write(2, ("user %s: %s\n" % (user, error)).encode("utf-8", "replace"))
+        os._exit(126)
+    return {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user}
+
+
+def resolve(name: str, folders: list[str]) -> list[str]:
+    """Given a command's name or absolute path, return the paths to try in order; the caller's PATH never counts."""
+    if name.startswith("/"):
+        return [name]
+    return [folder + "/" + name for folder in [*folders, *PATH.split(":")]]
+

@@ -1,0 +1,72 @@
+"""Who keeps a mount busy: found from /proc's own words, so that no file on the mount, which may hang, is touched."""
+from __future__ import annotations
+
+import os
+
+from cjc_agent.tools import mountinfo, processes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable
+
+
+def find(folder: str, device: str, pids: Iterable[int]) -> dict[int, str]:
+    """Given a folder and the "major:minor" it is mounted from ("" where that says nothing), return pid -> how it holds something below.
+
+    Seen are cwd, root (chroot), the program, open files and mapped files.
+    """
+    holders = {}
+    for pid in pids:
+        how = _by_links(pid, folder) or _by_maps(pid, folder, device)
+        if how and pid != os.getpid():
+            holders[pid] = how
+    return holders
+
+
+def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
+    """Return the pids that live in another mount namespace in which `device` is mounted: they keep it in use, but no umount of ours busy."""
+    ours = processes.link(os.getpid(), "ns/mnt")
+    known = {ours: False, "": False}
+    found = []
+    for pid in pids:
+        namespace = processes.link(pid, "ns/mnt")
+        if namespace not in known:
+            known[namespace] = _mounted_for(pid, device)
+        if known[namespace]:
+            found.append(pid)
+    return found
+
+
+def _by_links(pid: int, folder: str) -> str:
+    for name, how in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
+        if mountinfo.is_below(processes.link(pid, name), folder):
+            return how
+    try:
+        names = os.listdir("/proc/%d/fd" % pid)
+    except OSError:
+        return ""
+    for name in names:
+        if mountinfo.is_below(processes.link(pid, "fd/" + name), folder):
+            return "open file"
+    return ""
+
+
+def _by_maps(pid: int, folder: str, device: str) -> str:
+    """/proc/PID/maps: address perms offset major:minor inode path, the numbers in hexadecimal."""
+    text = processes.contents(pid, "maps").decode("utf-8", "surrogateescape")
+    wanted = ""
+    if device:
+        major, minor = device.split(":")
+        wanted = "%02x:%02x" % (int(major), int(minor))
+    for line in text.split("\n"):
+        words = line.split(None, 5)
+        if len(words) == 6 and words[4] != "0" and (words[3] == wanted or mountinfo.is_below(words[5], folder)):
+            return "mapped file"
+    return ""
+
+
+def _mounted_for(pid: int, device: str) -> bool:
+    try:
+        return any(mount.device == device for mount in mountinfo.read(str(pid)))
+    except OSError:
+        return False

@@ -1,0 +1,47 @@
+"""One start or stop per site at a time. A POSIX record lock: it dies with its holder, and a forked child does not inherit it (fcntl(2))."""
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import time
+
+from cjc_agent.tools.deadline import Deadline
+
+
+class Busy(Exception):
+    """Somebody else has the lock; the text names who, what for and since when."""
+
+
+class Lock:
+    """The lock of one site; `path` is its file in the state folder, which stays (removing it would race)."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def take(self, what: str, deadline: Deadline) -> None:
+        """Take the lock for `what` (an action's name), waiting until the deadline. Raise Busy, or OSError when there can be no lock."""
+        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        facts = os.fstat(self._descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_nlink != 1:
+            self.release()
+            raise OSError(1, "not a plain file of ours: remove it", self._path)
+        for _ in deadline.polls(first=0.02):
+            try:
+                fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError):
+                continue
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, ("%d %s %d\n" % (os.getpid(), what, time.time())).encode(), 0)
+            return
+        holder = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace").split()
+        self.release()
+        raise Busy("%s (pid %s) works on this site" % (holder[1], holder[0]) if len(holder) == 3 else "another action works on this site")
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

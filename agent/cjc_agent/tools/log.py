@@ -1,0 +1,105 @@
+"""Logging as the cluster wants it (the behaviour of ocf_log in resource-agents' ocf-shellfuncs), and the trace file.
+
+Every text passes `one_line`, so that no value, however hostile, can forge a second line or move a terminal's cursor.
+"""
+from __future__ import annotations
+
+import os
+import time
+
+TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
+LONGEST_LINE = 2000  # characters
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    """Given any text, return it as one printable line: control characters as \\xNN, surrogates as ?, cut at `longest` characters."""
+    if not text.isprintable():  # false for newlines, escapes, bidi controls and lone surrogates alike
+        text = "".join(c if c.isprintable() else "?" if "\ud800" <= c <= "\udfff" else "\\x%02x" % ord(c) for c in text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+class Log:
+    """Where words go. `tag` names the agent and the instance; `environ` carries the cluster's HA_* settings."""
+
+    def __init__(self, tag: str, environ: dict[str, str]) -> None:
+        self._tag = one_line(environ.get("HA_LOGTAG") or "%s[%d]" % (tag, os.getpid()), 200)
+        facility = environ.get("HA_LOGFACILITY", "")
+        self._facility = "" if facility == "none" else facility
+        self._file = environ.get("HA_LOGFILE", "")
+        self._debug_file = environ.get("HA_DEBUGLOG", "")
+        self._debugging = environ.get("HA_debug", "") not in ("", "0")
+        self._trace = -1
+        self._began = time.monotonic()
+
+    def debug(self, text: str) -> None:
+        """For the developer: only where the cluster asks for debug output."""
+        self.trace(text)
+        if self._debugging:
+            self._emit("DEBUG", text)
+
+    def info(self, text: str) -> None:
+        """For the operator's record."""
+        self.trace(text)
+        self._emit("INFO", text)
+
+    def warning(self, text: str) -> None:
+        """Something the operator should look at in daylight."""
+        self.trace(text)
+        self._emit("WARNING", text)
+
+    def error(self, text: str, on_stderr: bool = True) -> None:
+        """Why an action failed. `on_stderr` false: whoever calls has said it there already."""
+        self.trace(text)
+        self._emit("ERROR", text, on_stderr)
+
+    def trace(self, text: str) -> None:
+        """One line into the trace file, when there is one."""
+        if self._trace >= 0:
+            _write(self._trace, "%8.3f %s\n" % (time.monotonic() - self._began, one_line(text)))
+
+    def trace_to(self, path: str) -> None:
+        """Open the trace file (created 0600, never through a symbolic link). One that cannot be opened is only warned about."""
+        try:
+            folder = os.path.dirname(path)
+            os.makedirs(folder, mode=0o755, exist_ok=True)
+            self._trace = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        except OSError as error:
+            self.warning("trace file %s: %s: this call is not traced" % (path, error.strerror))
+
+    def _emit(self, level: str, text: str, on_stderr: bool = True) -> None:
+        text = "%s: %s" % (level, one_line(text))
+        if os.isatty(0):
+            if on_stderr:
+                _write(2, "%s: %s\n" % (self._tag, text))
+            return
+        now = time.strftime("%b %d %T ")
+        path = self._debug_file if level == "DEBUG" and self._debug_file else self._file
+        if self._facility:
+            self._to_syslog(level, text)
+        if path:
+            self._append(path, "%s %s: %s\n" % (now, self._tag, text))
+        if not self._facility and not path and on_stderr:
+            _write(2, now + text + "\n")
+
+    def _to_syslog(self, level: str, text: str) -> None:
+        import syslog  # only when something is said: a healthy monitor is silent
+        facility = getattr(syslog, "LOG_" + self._facility.upper(), syslog.LOG_DAEMON)
+        name = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARNING", "ERROR": "ERR"}[level]
+        syslog.openlog(self._tag, 0, facility)
+        syslog.syslog(getattr(syslog, "LOG_" + name), text)
+
+    @staticmethod
+    def _append(path: str, line: str) -> None:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+        except OSError:
+            return  # a log that cannot be written must not change what the action answers
+        _write(descriptor, line)
+        os.close(descriptor)
+
+
+def _write(descriptor: int, line: str) -> None:
+    try:
+        os.write(descriptor, line.encode("utf-8", "replace"))
+    except OSError:
+        pass

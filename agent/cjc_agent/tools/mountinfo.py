@@ -1,0 +1,102 @@
+"""/proc/self/mountinfo (proc_pid_mountinfo(5)): what is mounted here, without touching any file system."""
+from __future__ import annotations
+
+import os
+
+MOST_TRIES = 10
+
+
+class Mount:
+    """One line: mount `id`, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`."""
+
+    __slots__ = ("id", "device", "root", "point", "fstype", "source", "read_only")
+
+    def __init__(self, id: int, device: str, root: str, point: str, fstype: str, source: str, read_only: bool) -> None:
+        self.id, self.device, self.root, self.point = id, device, root, point
+        self.fstype, self.source, self.read_only = fstype, source, read_only
+
+    def words(self) -> str:
+        """One clause for people."""
+        return "%s (%s) on %s" % (self.source, self.fstype, self.point)
+
+
+def parse(text: str) -> list[Mount]:
+    """Given mountinfo's text, return its mounts in order; a line that is not understood is left out."""
+    mounts = []
+    for line in text.split("\n"):
+        words = line.split(" ")
+        try:
+            dash = words.index("-", 6)
+            fstype, source, superblock = words[dash + 1], words[dash + 2], words[dash + 3]
+            # mount(8) falls back to a read-only mount with exit 0, and errors=remount-ro changes the superblock's options only
+            read_only = "ro" in words[5].split(",") or "ro" in superblock.split(",")
+            mounts.append(Mount(int(words[0]), words[2], _plain(words[3]), _plain(words[4]), fstype, _plain(source), read_only))
+        except (ValueError, IndexError):
+            continue
+    return mounts
+
+
+def _plain(word: str) -> str:
+    """Undo the kernel's octal escapes (space, tab, newline, backslash, #)."""
+    if "\\" not in word:
+        return word
+    first, *rest = word.split("\\")
+    for part in rest:
+        code = part[:3]
+        if len(code) == 3 and all(c in "01234567" for c in code) and int(code, 8) < 256:
+            first += chr(int(code, 8)) + part[3:]
+        else:
+            first += "\\" + part
+    return first
+
+
+def read(process: str = "self") -> list[Mount]:
+    """Return the mounts of a process's mount namespace. Raise OSError when they cannot be read.
+
+    The kernel makes the file anew piece by piece, and a mount that comes or goes meanwhile can hide another one; so read it until two
+    readings agree.
+    """
+    before = None
+    text = b""
+    for _ in range(MOST_TRIES):
+        text = _whole("/proc/%s/mountinfo" % process)
+        if text == before:
+            break
+        before = text
+    return parse(text.decode("utf-8", "surrogateescape"))
+
+
+def _whole(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while True:
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+    finally:
+        os.close(descriptor)
+
+
+def top_at(mounts: list[Mount], point: str) -> Mount | None:
+    """Return the mount that is seen at `point` (the last of those stacked there), or None."""
+    found = None
+    for mount in mounts:
+        if mount.point == point:
+            found = mount
+    return found
+
+
+def containing(mounts: list[Mount], path: str) -> Mount | None:
+    """Return the mount on which `path` lies."""
+    best = None
+    for mount in mounts:
+        if is_below(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    return best
+
+
+def is_below(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it, judged by the names alone."""
+    return path == folder or path.startswith(folder.rstrip("/") + "/")

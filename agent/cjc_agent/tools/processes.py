@@ -1,0 +1,200 @@
+"""Processes as the kernel tells them (proc(5)). A process is its pid *and* its start time: pids are used again."""
+from __future__ import annotations
+
+import os
+
+from cjc_agent.tools.deadline import Deadline
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Iterable, Optional
+
+
+class Process:
+    """One line of /proc/PID/stat: `pid`, `ppid`, `session`, `tty` (0: no controlling terminal), `start` (ticks after boot), `state`, `comm`."""
+
+    __slots__ = ("pid", "ppid", "session", "tty", "start", "state", "comm")
+
+    def __init__(self, pid: int, ppid: int, session: int, tty: int, start: int, state: str, comm: str) -> None:
+        self.pid, self.ppid, self.session, self.tty = pid, ppid, session, tty
+        self.start, self.state, self.comm = start, state, comm
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """What tells it from every other process of this boot."""
+        return self.pid, self.start
+
+    @property
+    def dead(self) -> bool:
+        """A zombie: it only waits for its parent to ask for its exit code."""
+        return self.state in ("Z", "X")
+
+    def words(self) -> str:
+        """Its name and pid, for people."""
+        return "%s[%d]" % (self.comm, self.pid)
+
+
+def parse_stat(text: str) -> Process | None:
+    """Given the text of /proc/PID/stat, return the process, or None when the text is not understood."""
+    try:
+        head, tail = text.rsplit(")", 1)  # the name may hold anything, also ")"
+        pid, comm = head.split(" (", 1)
+        words = tail.split()
+        return Process(int(pid), int(words[1]), int(words[3]), int(words[4]), int(words[19]), words[0], comm)
+    except (ValueError, IndexError):
+        return None
+
+
+def read(pid: int) -> Process | None:
+    """Given a pid, return its process, or None when there is none."""
+    return parse_stat(contents(pid, "stat").decode("utf-8", "replace"))
+
+
+def contents(pid: int, name: str) -> bytes:
+    """Return the bytes of /proc/PID/name; nothing when the process has gone or may not be read."""
+    try:
+        descriptor = os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        pieces = []
+        while True:
+            piece = os.read(descriptor, 1 << 16)
+            if not piece:
+                return b"".join(pieces)
+            pieces.append(piece)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def link(pid: int, name: str) -> str:
+    """Return where /proc/PID/name points, as text (the target itself is not touched); "" when there is nothing."""
+    try:
+        return os.readlink("/proc/%d/%s" % (pid, name))
+    except OSError:
+        return ""
+
+
+def environment(pid: int) -> list[bytes]:
+    """Return the NAME=value entries a process was started with, as it has left them; empty for kernel threads and zombies."""
+    return contents(pid, "environ").split(b"\0")
+
+
+def table() -> dict[int, Process]:
+    """Return all processes, pid -> Process."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            process = read(int(name))
+            if process:
+                found[process.pid] = process
+    return found
+
+
+def alive(process: Process) -> bool:
+    """Whether this very process still runs."""
+    now = read(process.pid)
+    return now is not None and now.start == process.start and not now.dead
+
+
+def ancestors(processes: dict[int, Process], pid: int) -> set[int]:
+    """Return the pid itself and those of all its parents."""
+    found: set[int] = set()
+    while pid in processes and pid not in found:
+        found.add(pid)
+        pid = processes[pid].ppid
+    return found
+
+
+def descendants(processes: dict[int, Process], roots: Iterable[int]) -> set[int]:
+    """Return the pids of all children, grandchildren ... of `roots`, without the roots."""
+    children: dict[int, list[int]] = {}
+    for process in processes.values():
+        children.setdefault(process.ppid, []).append(process.pid)
+    found: set[int] = set()
+    waiting = list(roots)
+    while waiting:
+        for child in children.get(waiting.pop(), []):
+            if child not in found:
+                found.add(child)
+                waiting.append(child)
+    return found
+
+
+def send(process: Process, number: int) -> bool:
+    """Send a signal to this very process; return whether it was sent. Never to a namesake, to us, to a parent of ours or to init."""
+    if process.pid <= 1 or process.pid in ancestors(table(), os.getpid()):
+        return False
+    descriptor = None
+    try:
+        try:
+            descriptor = os.pidfd_open(process.pid)
+        except AttributeError:
+            pass
+        except OSError:
+            if read(process.pid) is None:
+                return False
+        if not alive(process):
+            return False
+        if descriptor is None:
+            os.kill(process.pid, number)
+        else:
+            import signal
+            signal.pidfd_send_signal(descriptor, number)  # type: ignore[attr-defined]
+        return True
+    except (ProcessLookupError, PermissionError):
+        return False
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def wait_gone(processes: Iterable[Process], deadline: Deadline) -> list[Process]:
+    """Wait until none of `processes` runs any more or the deadline passes; return those that still do."""
+    left = list(processes)
+    for _ in deadline.polls():
+        left = [process for process in left if alive(process)]
+        if not left:
+            break
+    return left
+
+
+def boot_id() -> str:
+    """Return what names this boot of the kernel (random(4))."""
+    descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, 64).decode("ascii").strip()
+    finally:
+        os.close(descriptor)
+
+
+def describe(processes: Iterable[Process], most: int = 5) -> str:
+    """Name processes for people: name, pid and user, at most `most` of them."""
+    listed = list(processes)
+    words = [process.words() + _owner(process) for process in listed[:most]]
+    if len(listed) > most:
+        words.append("%d more" % (len(listed) - most))
+    return ", ".join(words)
+
+
+def _owner(process: Process) -> str:
+    try:
+        psutil = load_psutil()
+        return " (user %s)" % psutil.Process(process.pid).username() if psutil else ""
+    except Exception:  # psutil has its own errors, and words must never change a judgement
+        return ""
+
+
+def load_psutil() -> Optional[object]:
+    """Return psutil, or None where it is not installed. It lies in the site folders, which `-S` left out of the search path."""
+    import sys
+    if "site" not in sys.modules:
+        import site
+        site.main()
+    try:
+        import psutil
+    except ImportError:
+        return None
+    return psutil
