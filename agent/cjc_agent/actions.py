@@ -1,0 +1,337 @@
+"""start, stop, monitor, validate, reload: they climb the layers of a running site (disk < vip < site) up, or down.
+
+Nothing here knows a protocol: the front ends turn a Verdict into exit codes.
+"""
+from __future__ import annotations
+
+import os
+
+from cjc_agent.layers.disk import disk_of
+from cjc_agent.layers.site import Site
+from cjc_agent.layers.state import LayerError, State
+from cjc_agent.layers.vip import Vip
+from cjc_agent.settings import parameters
+from cjc_agent.settings.parameters import Settings
+from cjc_agent.tools import mountinfo, record, statefile
+from cjc_agent.tools.command import Runner
+from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.log import Log
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from cjc_agent.tools.record import Record
+
+# what an action found out
+GOOD, STOPPED, FAILED, DEGRADED = "good", "stopped", "failed", "degraded"
+MISCONFIGURED, NOT_INSTALLED, NOT_PERMITTED, BAD_DIRECTORY = "misconfigured", "not installed", "not permitted", "bad directory"
+
+TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a failed start brought up
+TAKE_DOWN_MOST = 30.0  # seconds
+FULL = ("ENOSPC ", "EDQUOT ")
+
+
+class Verdict:
+    """An action's answer: `outcome` is one of the words above, `reason` one line: layer, object, what to do."""
+
+    __slots__ = ("outcome", "reason")
+
+    def __init__(self, outcome: str, reason: str = "") -> None:
+        self.outcome, self.reason = outcome, reason
+
+    @property
+    def good(self) -> bool:
+        """Whether the action did what it should; for a monitor: whether the site runs."""
+        return self.outcome == GOOD
+
+
+class Request:
+    """What one call is asked to do it with: the `settings` and their `problems`, `deadline`, `log`, state `folder`, resource `instance`."""
+
+    def __init__(self, given: dict[str, str], deadline: Deadline, log: Log, folder: str, instance: str) -> None:
+        self.settings, self.problems = parameters.read(given)
+        self.deadline, self.log, self.folder, self.instance = deadline, log, folder, instance
+
+
+class Stack:
+    """The layers of one site, and its record on this node."""
+
+    def __init__(self, request: Request, settings: Settings, found: Optional[Record]) -> None:
+        self.settings, self.log, self.deadline = settings, request.log, request.deadline
+        self.folder, self.instance, self.problems = request.folder, request.instance, request.problems
+        self.record = found
+        self.runner = Runner(request.folder, "cjc-%s" % (settings.site or "unknown"), request.log.trace)
+        self.disk = disk_of(settings, self.runner, request.log, found.disk if found else None)
+        self.vip = Vip(settings.vip)
+        self.site = Site(settings, self.runner, request.log, found, self.disk.scope, request.deadline)
+
+    def write_record(self, daemons: list[tuple[int, int]]) -> None:
+        """Remember what runs here. A state folder that cannot be written is warned about: the site runs all the same."""
+        from cjc_agent.tools import processes
+        made = record.Record(self.settings.texts, self.instance, processes.boot_id(), self.disk.resolved, self.site.port(mounted=True),
+                             daemons, self.site.resident)
+        self.record = made
+        try:
+            record.save(self.folder, made)
+        except OSError as error:
+            self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
+
+    def adopt(self) -> None:
+        """Write the record of a site that runs without our having started it."""
+        self.write_record(self.site.learn_daemons(None))
+        self.log.info("site: %s runs already, it was not started by this agent: recorded" % self.settings.site)
+
+
+def load_record(request: Request) -> Optional[Record]:
+    """Return the record of the site on this boot; one that cannot be believed is warned about and counts as none."""
+    if not request.settings.site:
+        return None
+    try:
+        return record.load(request.folder, request.settings.site)
+    except statefile.Untrusted as error:
+        request.log.warning("record: %s" % error)
+    except OSError as error:
+        request.log.warning("record: %s: %s" % (record.path(request.folder, request.settings.site), error.strerror))
+    return None
+
+
+# -- monitor -------------------------------------------------------------------------------------------------------------------------
+
+
+def monitor(request: Request, level: int, probing: bool) -> Verdict:
+    """Say whether the site runs here. `level` 0, 10 or 20 as the OCF check levels; `probing`: nothing was started here yet, as far as known."""
+    found = load_record(request)
+    if found is None and not request.settings.site:  # a probe with a bad `site`: by what a start has left, and by evidence
+        found = record.find(request.folder, request.instance, request.settings.site_db)
+        settings = parameters.read(found.settings)[0] if found else request.settings
+        return _monitor(Stack(request, settings, found), level, probing)
+    return _monitor(Stack(request, request.settings, found), level, probing)
+
+
+def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
+    disk = stack.disk.state()
+    if not disk.running and not disk.stopped:
+        return Verdict(FAILED, "disk: " + disk.reason)
+    site = stack.site.state(disk.running, probing)
+    if site.running:
+        return _running(stack, level)
+    if not site.stopped:
+        return Verdict(FAILED, "site: " + site.reason)
+    if stack.record is not None:
+        return Verdict(FAILED, "site: %s was started on this node and is gone: see JobCenter's own log" % stack.settings.site)
+    if disk.running and stack.disk.exclusive:
+        return Verdict(FAILED, "disk: %s is mounted though the site is stopped: stop the resource to unmount it" % disk.reason)
+    return Verdict(STOPPED, site.reason)
+
+
+def _running(stack: Stack, level: int) -> Verdict:
+    """The site runs on its disk: what else must be true."""
+    for name, words in stack.problems.items():
+        return Verdict(FAILED, "parameter %s: %s" % (name, words))
+    vip = stack.vip.state()
+    if not vip.running:
+        return Verdict(FAILED, "vip: " + vip.reason)
+    if level >= 10:
+        complaint = stack.site.check_service(stack.deadline)
+        if complaint:
+            return Verdict(FAILED, "site: " + complaint)
+    if level >= 20:
+        result = stack.runner.call("write test", lambda: write_test(stack.settings.site_db), stack.deadline)
+        if result.output.startswith(FULL):
+            return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
+        if not result.ok:
+            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
+    if stack.record is None:
+        stack.adopt()
+    return Verdict(GOOD)
+
+
+def write_test(site_db: str) -> str:
+    """Write, sync, read back and remove a small file in the site DB. Raise OSError. It may hang: call it in a child that may be abandoned."""
+    path = "%s/.cjc-agent-check-%s" % (site_db, os.uname().nodename)
+    statefile.remove(path)  # left by a check that was killed
+    text = os.urandom(64)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(descriptor, text)
+        os.fsync(descriptor)
+        same = os.pread(descriptor, len(text) + 1, 0) == text
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+    if not same:
+        raise OSError(5, "read back something else than was written", path)
+    return ""
+
+
+# -- validate, reload ----------------------------------------------------------------------------------------------------------------
+
+
+def validate(request: Request, level: int) -> Verdict:
+    """Level 0: the parameters and psutil; 10: also whether this node has what a start needs."""
+    for name, words in request.problems.items():
+        return Verdict(MISCONFIGURED, "parameter %s: %s" % (name, words))
+    from cjc_agent.tools import processes
+    if processes.load_psutil() is None:
+        return Verdict(NOT_INSTALLED, "psutil is not installed for this Python: install python3-psutil")
+    if level < 10:
+        return Verdict(GOOD)
+    stack = Stack(request, request.settings, None)
+    code, words = stack.site.host_complaint()
+    if code:
+        return Verdict({4: NOT_PERMITTED, 5: NOT_INSTALLED}.get(code, FAILED), "site: " + words)
+    return _validate_directory(stack)
+
+
+def _validate_directory(stack: Stack) -> Verdict:
+    directory = stack.settings.directory
+    if not directory or mountinfo.top_at(mountinfo.read(), directory):
+        return Verdict(GOOD)
+    result = stack.runner.call("look at " + directory, lambda: _look_at_directory(directory), stack.deadline.part(10.0))
+    if result.ok and not result.output:
+        return Verdict(GOOD)
+    if result.exit_code == 0:
+        return Verdict(BAD_DIRECTORY, "disk: " + result.output)
+    return Verdict(FAILED, "disk: " + result.words())
+
+
+def _look_at_directory(directory: str) -> str:
+    if not os.path.isdir(directory):
+        return "mount point %s is no directory: create it (mkdir -p %s) on this node" % (directory, directory)
+    real = os.path.realpath(directory)
+    return "" if real == directory else "mount point %s is reached through a symbolic link: write %s" % (directory, real)
+
+
+def reload(request: Request) -> Verdict:
+    """Take over changed reloadable parameters without a restart: validate, rewrite the record, monitor."""
+    verdict = validate(request, 0)
+    if not verdict.good:
+        return Verdict(FAILED, verdict.reason)
+    found = load_record(request)
+    stack = Stack(request, request.settings, found)
+    if found is not None:
+        found.port = request.settings.port  # 0: asked of daemon.conf again
+        stack.write_record(found.daemons)
+    verdict = monitor(request, 0, probing=False)
+    return verdict if verdict.good else Verdict(FAILED, verdict.reason or "site: not running, nothing to reload")
+
+
+# -- start ---------------------------------------------------------------------------------------------------------------------------
+
+
+def start(request: Request) -> Verdict:
+    """Bring the site up; good only when a monitor would now say that it runs. A failed start takes down what it brought up."""
+    verdict = validate(request, 10)
+    if not verdict.good:
+        return verdict
+    from cjc_agent.tools.lock import Busy
+    lock = _lock(request, request.settings.site)
+    try:
+        lock.take("start", request.deadline)
+        return _start(Stack(request, request.settings, load_record(request)))
+    except Busy as error:
+        return Verdict(FAILED, "lock: %s: wait for it to end" % error)
+    except OSError as error:
+        return Verdict(FAILED, "lock: %s: %s: make the state folder writable" % (error.filename, error.strerror))
+    finally:
+        lock.release()
+
+
+def _start(stack: Stack) -> Verdict:
+    stack.site.end_leftovers(mounted=False)
+    climb = Deadline(stack.deadline.left() - min(stack.deadline.left() * TAKE_DOWN_SHARE, TAKE_DOWN_MOST))
+    mounted = False
+    layer = "disk"
+    try:
+        mounted = stack.disk.start(climb)
+        layer = "vip"
+        stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
+        layer = "site"
+        if stack.site.start(climb):
+            stack.write_record(stack.site.daemons)
+        verdict = _monitor(stack, 0, probing=False)
+        if verdict.good:
+            return verdict
+        reason = "started, but " + verdict.reason
+    except LayerError as error:
+        reason = "%s: %s" % (layer, error)
+    return Verdict(FAILED, reason + _take_down(stack, mounted))
+
+
+def _take_down(stack: Stack, mounted: bool) -> str:
+    """After a failed start: take down what it brought up, as far as that is safe; return words for what is left."""
+    try:
+        if stack.site.launched:
+            stack.site.stop(stack.disk.state().running, stack.deadline.share(0.7))
+            record.remove(stack.folder, stack.settings.site)
+        if mounted:
+            stack.disk.stop(stack.deadline)
+    except (LayerError, OSError) as error:
+        return "; left as it is: %s" % error
+    return ""
+
+
+# -- stop ----------------------------------------------------------------------------------------------------------------------------
+
+
+def stop(request: Request) -> Verdict:
+    """Take the site down; good only after seeing that nothing is left. Neither a bad parameter nor a missing product file stands in its way."""
+    found = load_record(request) or (
+        None if request.settings.site else record.find(request.folder, request.instance, request.settings.site_db))
+    settings = parameters.read(found.settings)[0] if found else request.settings
+    for name, words in request.problems.items():
+        request.log.warning("parameter %s: %s: stopping %s" % (name, words, "by the record" if found else "without it"))
+    lock = _lock(request, settings.site)
+    from cjc_agent.tools.lock import Busy
+    try:
+        lock.take("stop", request.deadline)
+    except Busy as error:
+        return Verdict(FAILED, "lock: %s: wait for it to end" % error)
+    except OSError as error:
+        request.log.warning("lock: %s: %s: stopping without it" % (error.filename, error.strerror))
+    try:
+        return _stop(Stack(request, settings, found))
+    finally:
+        lock.release()
+
+
+def _stop(stack: Stack) -> Verdict:
+    left = []
+    disk = stack.disk.state()
+    stack.site.end_leftovers(disk.running)
+    try:
+        stack.site.stop(disk.running, stack.deadline)
+    except LayerError as error:
+        left.append("site: %s" % error)
+    try:
+        stack.disk.stop(stack.deadline)
+    except (LayerError, OSError) as error:
+        left.append("disk: %s" % error)
+    if not left:
+        left += _seen_left(stack)
+    if left:
+        return Verdict(FAILED, "; ".join(left))
+    try:
+        if stack.settings.site:
+            record.remove(stack.folder, stack.settings.site)
+    except OSError as error:
+        stack.log.warning("record: %s: %s" % (record.path(stack.folder, stack.settings.site), error.strerror))
+    return Verdict(GOOD)
+
+
+def _seen_left(stack: Stack) -> list[str]:
+    """Look once more at everything: 0 is said only after seeing that nothing is left."""
+    disk: State = stack.disk.state()
+    left = []
+    if stack.disk.exclusive and not disk.stopped:
+        left.append("disk: " + disk.reason)
+    evidence = stack.site.census(disk.running).evidence()
+    if evidence:
+        left.append("site: " + evidence)
+    return left
+
+
+def _lock(request: Request, site: str):  # type: ignore[no-untyped-def]
+    from cjc_agent.tools.lock import Lock
+    return Lock(os.path.join(request.folder, "cjc-%s.lock" % (site or "unknown")))

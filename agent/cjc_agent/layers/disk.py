@@ -1,0 +1,303 @@
+"""The disk layer: the file system that carries the site DB. Three kinds with one interface: block device, network, the cluster's own.
+
+What is mounted is read from mountinfo alone; nothing at or below the mount point is touched in our own process.
+"""
+from __future__ import annotations
+
+from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
+from cjc_agent.settings import values
+from cjc_agent.settings.parameters import Settings
+from cjc_agent.tools import blockdevice, mountinfo
+from cjc_agent.tools.command import Runner
+from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.log import Log
+
+NETWORK_TYPES = ("nfs", "nfs4")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+
+class Disk:
+    """What the three kinds share. `resolved` is what was found out about the device, for the record; monitor then needs no blkid."""
+
+    exclusive = False  # mounted on one node at a time: left mounted while the site is stopped, it was not stopped cleanly
+
+    def __init__(self, settings: Settings, runner: Runner, log: Log, resolved: dict[str, str]) -> None:
+        self._settings, self._runner, self._log = settings, runner, log
+        self.resolved = resolved
+
+    def state(self) -> State:
+        """RUNNING: the right thing is mounted read-write where it should be; STOPPED: nothing of it is mounted; FAILED: anything else."""
+        try:
+            return self._judge(mountinfo.read())
+        except OSError as error:
+            return State(FAILED, "mounts cannot be read: %s" % error.strerror)
+
+    def start(self, deadline: Deadline) -> bool:
+        """Bring the disk up; return whether anything was mounted. Raise LayerError."""
+        state = self.state()
+        if state.running:
+            return False
+        if not state.stopped:
+            raise LayerError(state.reason)
+        self.resolved.clear()  # a device may have got another number since it was recorded
+        self._mount(deadline)
+        state = self.state()
+        if not state.running:
+            raise LayerError(state.reason or "mounted, but not there")
+        self._log.debug("disk: mounted %s" % state.reason)
+        return True
+
+    def stop(self, deadline: Deadline) -> None:
+        """Take the disk down, ending those who hold it. Raise LayerError, naming what is left."""
+        raise NotImplementedError
+
+    def _judge(self, mounts: list[mountinfo.Mount]) -> State:
+        raise NotImplementedError
+
+    def _mount(self, deadline: Deadline) -> None:
+        raise NotImplementedError
+
+    def _run_mount(self, source: str, deadline: Deadline) -> None:
+        arguments = ["mount"]
+        if self._settings.fstype:
+            arguments += ["-t", self._settings.fstype]
+        if self._settings.options:
+            arguments += ["-o", self._settings.options]
+        result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
+        if not result.ok:
+            raise LayerError("%s on %s: %s: check the device and the kernel's log" % (source, self._settings.directory, result.words()))
+
+    def scope(self) -> tuple[str, str]:
+        """Return the folder, and the "major:minor" ("" where it says nothing), that tell who holds the site DB's mount."""
+        return self._settings.site_db, ""
+
+
+class ClusterDisk(Disk):
+    """`device` empty: the cluster mounts the disk. It is verified, never mounted, never unmounted."""
+
+    def _judge(self, mounts: list[mountinfo.Mount]) -> State:
+        settings = self._settings
+        if not settings.site_db:
+            return State(STOPPED, "site_db is not known")
+        mount = mountinfo.containing(mounts, settings.site_db)
+        if settings.directory:  # given though not needed: then it is this very mount point that counts
+            mount = mountinfo.top_at(mounts, settings.directory)
+        if mount is None or mount.point == "/":
+            return State(STOPPED, "%s lies on no mounted file system of its own: mount the shared disk before this resource" % settings.site_db)
+        if mount.read_only:
+            return State(FAILED, "%s is mounted read-only: look for I/O errors in the kernel's log" % mount.words())
+        return State(RUNNING, mount.words())
+
+    def _mount(self, deadline: Deadline) -> None:
+        raise LayerError(self.state().reason)
+
+    def stop(self, deadline: Deadline) -> None:
+        """Nothing: what the cluster mounted the cluster unmounts."""
+
+
+class MountedDisk(Disk):
+    """What we mount and unmount ourselves."""
+
+    def stop(self, deadline: Deadline) -> None:
+        """See Disk.stop: umount first, and look for holders only when it is busy."""
+        told: dict[int, str] = {}
+        complaint = ""
+        patience = Deadline(min(5.0, deadline.left() * 0.3))  # for TERM; KILL follows
+        for _ in deadline.polls(first=0.05, longest=0.5):
+            complaint = self._unmount_all(deadline) or ""
+            mounts = self._to_unmount(mountinfo.read())
+            if not mounts:
+                return
+            complaint += self._end_holders(mounts, patience.expired(), told)
+        left = self._to_unmount(mountinfo.read())
+        if left:
+            raise LayerError("%s is still mounted: %s" % (left[0].words(), complaint or "no time left"))
+
+    def _unmount_all(self, deadline: Deadline) -> str:
+        """Unmount one after the other as long as it works; return why it stopped working, or ""."""
+        mounts = self._to_unmount(mountinfo.read())
+        while mounts and not deadline.expired():
+            self._before_umount(mounts[-1].point, deadline)
+            result = self._runner.tool(self._umount_command(mounts[0].point), deadline.share(0.5))
+            if not result.ok:
+                return result.words()
+            self._log.debug("disk: unmounted %s" % mounts[0].words())
+            mounts = self._to_unmount(mountinfo.read())
+        return ""
+
+    def _to_unmount(self, mounts: list[mountinfo.Mount]) -> list[mountinfo.Mount]:
+        """Return what must be unmounted, the topmost first: what is mounted below our mount, our mount, our file system elsewhere."""
+        ours = [mount for mount in mounts if self._is_ours(mount)]
+        points = [mount.point for mount in ours if mount.point == self._settings.directory]
+        nested = [mount for mount in mounts if points and mount not in ours and mount.point != self._settings.directory
+                  and mountinfo.is_below(mount.point, self._settings.directory)]
+        return list(reversed(nested)) + list(reversed(ours))
+
+    def _is_ours(self, mount: mountinfo.Mount) -> bool:
+        raise NotImplementedError
+
+    def _before_umount(self, directory: str, deadline: Deadline) -> None:
+        pass
+
+    def _umount_command(self, point: str) -> list[str]:
+        return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
+
+    def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, str]) -> str:
+        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short."""
+        import signal
+
+        from cjc_agent.tools import holders, processes
+        table = processes.table()
+        found: dict[int, str] = {}
+        for mount in mounts:
+            found.update(holders.find(mount.point, mount.device if self.exclusive else "", list(table)))
+        named = []
+        for pid, how in found.items():
+            process = table[pid]
+            named.append("%s (%s)" % (processes.describe([process]), how))
+            if told.get(pid) != str(hard):
+                self._log.warning("disk: %s holds %s by its %s: sending %s" % (
+                    processes.describe([process]), mounts[-1].point, how, "KILL" if hard else "TERM"))
+                told[pid] = str(hard)
+                processes.send(process, signal.SIGKILL if hard else signal.SIGTERM)
+        return "; held by %s" % ", ".join(named[:5]) if named else ""
+
+
+class BlockDisk(MountedDisk):
+    """A block device, mounted on one node at a time."""
+
+    exclusive = True
+
+    def _device(self, deadline: Deadline) -> tuple[str, str]:
+        """Return (path, "major:minor") of the device, from the record if it is there. Raise blockdevice.Unresolved."""
+        if self.resolved.get("device") == self._settings.device and self._settings.device:
+            return self.resolved["path"], self.resolved["number"]
+        path = blockdevice.resolve(self._settings.device, self._runner, deadline)
+        self.resolved.update(path=path, number=blockdevice.number(path), device=self._settings.device)
+        return path, self.resolved["number"]
+
+    def _judge(self, mounts: list[mountinfo.Mount]) -> State:
+        top = mountinfo.top_at(mounts, self._settings.directory)
+        try:
+            path, number = self._device(Deadline(10))
+        except blockdevice.Unresolved as error:
+            if top is not None:
+                return State(FAILED, "%s is mounted, but which device it should be is not known: %s" % (top.words(), error))
+            return State(STOPPED if error.absent else FAILED, str(error))
+        if top is not None:
+            if not self._same(top, number):
+                return State(FAILED, "%s should carry %s, but %s is mounted there: unmount it" % (self._settings.directory, path, top.words()))
+            if top.read_only:
+                return State(FAILED, "%s is mounted read-only: look for I/O errors in the kernel's log" % top.words())
+            return State(RUNNING, top.words())
+        for mount in mounts:
+            if self._same(mount, number):
+                return State(FAILED, "%s should be on %s, but is mounted on %s: unmount it there" % (path, self._settings.directory, mount.point))
+        return State(STOPPED, "%s is not mounted" % path)
+
+    @staticmethod
+    def _same(mount: mountinfo.Mount, number: str) -> bool:
+        if mount.device == number:
+            return True
+        if mount.device.startswith("0:") and mount.source.startswith("/dev/"):  # btrfs shows an anonymous number
+            try:
+                return blockdevice.number(mount.source) == number
+            except blockdevice.Unresolved:
+                return False
+        return False
+
+    def _mount(self, deadline: Deadline) -> None:
+        try:
+            path, _ = self._device(deadline)
+        except blockdevice.Unresolved as error:
+            raise LayerError(str(error)) from error
+        self._wait_unused(path, deadline.share(0.5))
+        if self._settings.run_fsck != "no":
+            fstype = self._settings.fstype or blockdevice.file_system(path, self._runner, deadline)
+            if not fstype:
+                raise LayerError("no file system is recognised on %s: check `device`" % path)
+            complaint = blockdevice.check_file_system(path, fstype, self._settings.run_fsck, self._runner, deadline)
+            if complaint:
+                raise LayerError(complaint)
+        self._run_mount(path, deadline)
+
+    def _wait_unused(self, path: str, deadline: Deadline) -> None:
+        result = blockdevice.wait_unused(path, self._runner, deadline)
+        if not result.ok and not blockdevice.is_gone(result):
+            raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
+                path, self._users(), result.words()))
+
+    def _users(self) -> str:
+        """Words for whoever has the device mounted in a mount namespace of its own."""
+        from cjc_agent.tools import holders, processes
+        table = processes.table()
+        found = holders.in_other_namespaces(self.resolved["number"], list(table))
+        return " (by %s)" % processes.describe(table[pid] for pid in found) if found else ""
+
+    def stop(self, deadline: Deadline) -> None:
+        """See Disk.stop; afterwards an exclusive open must work, for another mount namespace or a frozen superblock keeps the device in use."""
+        try:
+            path, _ = self._device(deadline.share(0.3))
+        except blockdevice.Unresolved as error:
+            top = mountinfo.top_at(mountinfo.read(), self._settings.directory)
+            if top is None and error.absent:
+                return
+            if top is None:
+                raise LayerError(str(error)) from error
+            self._log.warning("disk: %s: unmounting what is on %s" % (error, self._settings.directory))
+            self.resolved.update(path=top.source, number=top.device, device="")
+            path = top.source
+        super().stop(deadline)
+        self._wait_unused(path, deadline)
+
+    def _is_ours(self, mount: mountinfo.Mount) -> bool:
+        return self._same(mount, self.resolved["number"])
+
+    def _before_umount(self, directory: str, deadline: Deadline) -> None:
+        blockdevice.thaw(directory, self._runner, deadline.part(2.0))  # umount of a frozen file system leaves it active
+
+    def scope(self) -> tuple[str, str]:
+        """See Disk.scope: the whole mount is ours."""
+        return self._settings.directory, self.resolved.get("number", "")
+
+
+class NetworkDisk(MountedDisk):
+    """NFS, EFS: may be mounted on several nodes, so that a mount left behind is no sign of a running site."""
+
+    def _judge(self, mounts: list[mountinfo.Mount]) -> State:
+        top = mountinfo.top_at(mounts, self._settings.directory)
+        if top is None:
+            return State(STOPPED, "%s is not mounted" % self._settings.device)
+        if not self._is_ours(top):
+            return State(FAILED, "%s should carry %s, but %s is mounted there: unmount it" % (
+                self._settings.directory, self._settings.device, top.words()))
+        if top.read_only:
+            return State(FAILED, "%s is mounted read-only: check the export and its options" % top.words())
+        return State(RUNNING, top.words())
+
+    def _is_ours(self, mount: mountinfo.Mount) -> bool:
+        if mount.point != self._settings.directory or (mount.fstype not in NETWORK_TYPES and mount.fstype != self._settings.fstype):
+            return False
+        recorded = self.resolved["source"] if self.resolved.get("device") == self._settings.device else ""
+        # EFS with TLS shows 127.0.0.1:/ as its source: only our own start knows that it is the right one
+        return mount.source.rstrip("/") == self._settings.device.rstrip("/") or (bool(recorded) and mount.source == recorded)
+
+    def _mount(self, deadline: Deadline) -> None:
+        self._run_mount(self._settings.device, deadline)
+        top = mountinfo.top_at(mountinfo.read(), self._settings.directory)
+        if top is not None:
+            self.resolved.update(device=self._settings.device, source=top.source)
+
+    def _umount_command(self, point: str) -> list[str]:
+        # umount(8) -f gives up on a server that does not answer; never -l, which only hides the mount
+        return ["umount", "-f", "-c", "--", point]
+
+
+def disk_of(settings: Settings, runner: Runner, log: Log, resolved: Optional[dict[str, str]] = None) -> Disk:
+    """Given the settings, return the kind of disk they name; `resolved` is the record's `disk`."""
+    kind = ClusterDisk
+    if settings.device and settings.directory:
+        kind = NetworkDisk if values.is_network(settings.device) else BlockDisk  # type: ignore[assignment]
+    return kind(settings, runner, log, dict(resolved or {}))

@@ -1,0 +1,302 @@
+"""The site layer: JobCenter's daemons of one cluster site, started, stopped and asked through cjcpw."""
+from __future__ import annotations
+
+import os
+
+from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
+from cjc_agent.settings import child_environment, values
+from cjc_agent.settings.parameters import Settings
+from cjc_agent.tools import processes
+from cjc_agent.tools.command import Result, Runner
+from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.log import Log
+from cjc_agent.tools.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+    from cjc_agent.layers.ownership import Census
+    from cjc_agent.tools.processes import Process
+
+GRACEFUL, TERM, KILL = 0.50, 0.10, 0.05  # shares of a stop's budget; the rest is the disk's
+GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
+NOT_FOUND = 127
+
+
+class Site:
+    """One cluster site on this node. `scope` returns the folder and device number that tell who holds the site DB's mount."""
+
+    def __init__(self, settings: Settings, runner: Runner, log: Log, record: Optional[Record], scope: Callable[[], tuple[str, str]],
+                 deadline: Deadline) -> None:
+        self._settings, self._runner, self._log, self._record = settings, runner, log, record
+        self._scope, self._deadline = scope, deadline
+        self._port = settings.port
+        self.daemons = list(record.daemons) if record else []
+        self.resident = record.resident if record else None
+        self.launched = False  # whether this action has called cjcpw start
+
+    def port(self, mounted: bool) -> int:
+        """Return the TCP port: as set, as recorded, or from daemon.conf, which is read in a child."""
+        if not self._port and self._record and not self._settings.port:
+            self._port = self._record.port
+        if not self._port:
+            from cjc_agent.settings import daemon_conf
+            site_db = self._settings.site_db if mounted else ""
+            result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
+                                       self._deadline.part(5.0))
+            self._port = int(result.output) if result.ok else daemon_conf.DEFAULT_PORT
+        return self._port
+
+    def state(self, mounted: bool, probing: bool = False) -> State:
+        """RUNNING, STOPPED or FAILED. `mounted`: the disk is up; without it cjcpw is not called and processes and listeners alone decide.
+
+        `probing`: where cjcpw is not there at all, decide by that evidence too.
+        """
+        if not mounted or not self._settings.site:
+            return self._by_evidence(mounted)
+        answer = self._status(self._deadline)
+        if answer.exit_code in self._settings.status_running:
+            return self._resident_state()
+        if answer.exit_code in self._settings.status_stopped:
+            state = self._by_evidence(mounted)
+            return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
+        if probing and answer.exit_code == NOT_FOUND:
+            return self._by_evidence(mounted)
+        return State(FAILED, "%s: whether site %s runs is not known" % (answer.words(), self._settings.site))
+
+    def _resident_state(self) -> State:
+        if self._settings.cjcpw_mode == "resident" and self.resident:
+            process = processes.read(self.resident[0])
+            if process is None or process.identity != self.resident or process.dead:
+                return State(FAILED, "status says running, but the resident cjcpw (pid %d) has ended" % self.resident[0])
+        return State(RUNNING, self._settings.site)
+
+    def _by_evidence(self, mounted: bool) -> State:
+        evidence = self.census(mounted).evidence()
+        return State(FAILED, evidence) if evidence else State(STOPPED, "no process and no listener of the site is left")
+
+    def census(self, mounted: bool) -> Census:
+        """Take one look at the node's processes."""
+        from cjc_agent.layers import ownership  # a healthy monitor needs none of it
+        recorded = [*self.daemons, *([self.resident] if self.resident else [])]
+        return ownership.take(self._settings.site, self._settings.vip, self.port(mounted), self._settings.nqs_home, recorded, self._scope(), mounted)
+
+    def _cjcpw(self, what: str, arguments: tuple[str, ...], deadline: Deadline, call: bool) -> Result:
+        return self._runner.run("cjcpw " + what, self._programs(), list(arguments), deadline,
+                                child_environment.make(self._settings, call), self._settings.user)
+
+    def _programs(self) -> list[str]:
+        return values.programs_of(self._settings.cjcpw, self._settings.nqs_home)
+
+    def _status(self, deadline: Deadline) -> Result:
+        return self._cjcpw("status", self._settings.status_args, deadline, call=True)
+
+    # -- start ---------------------------------------------------------------------------------------------------------------------
+
+    def start(self, deadline: Deadline) -> bool:
+        """Bring the site up; return whether anything was started. Raise LayerError. The disk must be up."""
+        state = self.state(mounted=True)
+        if state.running:
+            return False
+        before = self.census(mounted=True)
+        if before.evidence():
+            raise LayerError("%s: stop the site before it is started" % before.evidence())
+        self.launched = True
+        if self._settings.cjcpw_mode == "resident":
+            self._start_resident(deadline)
+        else:
+            result = self._cjcpw("start", self._settings.start_args, deadline, call=False)
+            if not result.ok:
+                raise LayerError("%s: see JobCenter's own log" % result.words())
+            self._wait_running(deadline, 0)
+        self.learn_daemons({process.identity for process in before.candidates.values()})
+        return True
+
+    def _start_resident(self, deadline: Deadline) -> None:
+        output = _syslog_descriptor(self._log)
+        try:
+            pid = self._runner.spawn("cjcpw (resident)", self._programs(), list(self._settings.start_args),
+                                     child_environment.make(self._settings, call=False), self._settings.user, output)
+        except OSError as error:
+            raise LayerError("cjcpw could not be started: %s" % error.strerror) from error
+        finally:
+            os.close(output)
+        process = processes.read(pid)
+        self.resident = process.identity if process else None
+        self._wait_running(deadline, pid)
+
+    def _wait_running(self, deadline: Deadline, resident: int) -> None:
+        """Wait until status says running. `resident` is the pid of a cjcpw that must not end meanwhile, or 0."""
+        answer = None
+        for _ in deadline.polls(first=0.02, longest=0.5):
+            if resident:
+                ended, status = os.waitpid(resident, os.WNOHANG)
+                if ended:
+                    self.resident = None
+                    how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
+                    raise LayerError("the resident cjcpw ended with %s before the site was running: see syslog" % how)
+            answer = self._status(deadline)
+            if answer.exit_code in self._settings.status_running:
+                return
+            if answer.exit_code in (126, NOT_FOUND):
+                break
+        raise LayerError("cjcpw start was answered, but the site does not come up: %s" % (answer.words() if answer else "no time left"))
+
+    def learn_daemons(self, not_these: Optional[set[tuple[int, int]]]) -> list[tuple[int, int]]:
+        """See which daemons the site has now, for the record, and return their (pid, start).
+
+        `not_these`: what carried the variable before we started the site; None: somebody else did (adoption), so the variable tells nothing.
+        """
+        census = self.census(mounted=True)
+        found = {process.identity for process in census.daemons.values()}
+        if not_these is not None:
+            found |= {process.identity for process in census.candidates.values()} - not_these
+        if self._settings.cjcpw_mode == "resident" and not self.resident:
+            self.resident = self._find_resident(census)
+        self.daemons = sorted(found)
+        return self.daemons
+
+    def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
+        name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
+        for pid, process in census.candidates.items():
+            words = processes.contents(pid, "cmdline").split(b"\0")
+            if any(word.rsplit(b"/", 1)[-1] == name for word in words[:2]):
+                return process.identity
+        return None
+
+    # -- stop ----------------------------------------------------------------------------------------------------------------------
+
+    def end_leftovers(self, mounted: bool) -> None:
+        """End what is left of our own killed status and stop calls."""
+        import signal
+        calls = list(self.census(mounted).calls.values())
+        if calls:
+            self._log.warning("site: ending what an earlier call left behind: %s" % processes.describe(calls))
+            for process in calls:
+                processes.send(process, signal.SIGKILL)
+            processes.wait_gone(calls, self._deadline.part(1.0))
+
+    def stop(self, mounted: bool, deadline: Deadline) -> None:
+        """Take the site down by every avenue: cjcpw, TERM, KILL. Raise LayerError, naming what is left."""
+        import signal
+        total = deadline.left()
+        census = self.census(mounted)
+        known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
+        if mounted and self._settings.site:
+            given = self._settings.stop_escalation
+            self._stop_gracefully(deadline.part(min(given, total * GRACEFUL_MOST) if given >= 0 else total * GRACEFUL), known)
+        for number, word, share in ((signal.SIGTERM, "TERM", TERM), (signal.SIGKILL, "KILL", KILL)):
+            left = self._left(mounted, known)
+            if not left:
+                break
+            self._log.warning("site: sending %s to %s" % (word, processes.describe(left)))
+            self._signal_until_gone(mounted, known, number, deadline.part(total * share))
+        census = self.census(mounted)
+        if census.inherited:
+            self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
+        left = self._left(mounted, known)
+        if left:
+            raise LayerError("cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left))
+        if census.evidence():
+            raise LayerError(census.evidence())
+
+    def _stop_gracefully(self, deadline: Deadline, known: dict[tuple[int, int], Process]) -> None:
+        answer = self._status(deadline.share(0.5))
+        if answer.exit_code in self._settings.status_stopped and not known:
+            return
+        if self._settings.cjcpw_mode == "resident" and not self._settings.stop_args:
+            self._term_resident(deadline)
+        else:
+            result = self._cjcpw("stop", self._settings.stop_args, deadline, call=True)
+            if not result.ok:
+                self._log.warning("site: %s" % result.words())
+                return
+        for _ in deadline.polls(first=0.02):
+            if not self._left(True, known):
+                return
+
+    def _term_resident(self, deadline: Deadline) -> None:
+        import signal
+        process = processes.read(self.resident[0]) if self.resident else None
+        if process and process.identity == self.resident:
+            processes.send(process, signal.SIGTERM)
+            processes.wait_gone([process], deadline)
+
+    def _left(self, mounted: bool, known: dict[tuple[int, int], Process]) -> list[Process]:
+        """Return those of the site that still run: known before, or seen now."""
+        left = {identity: process for identity, process in known.items() if processes.alive(process)}
+        left.update((process.identity, process) for process in self.census(mounted).daemons.values())
+        return list(left.values())
+
+    def _signal_until_gone(self, mounted: bool, known: dict[tuple[int, int], Process], number: int, deadline: Deadline) -> None:
+        """Signal what is left, and whatever takes its place, until nothing is left or the deadline passes."""
+        told = set()
+        for _ in deadline.polls(first=0.02, longest=0.2):
+            left = self._left(mounted, known)
+            for process in left:
+                if process.identity not in told:
+                    processes.send(process, number)
+                    told.add(process.identity)
+            if not processes.wait_gone(left, deadline.part(0.2)) and not self._left(mounted, known):
+                return
+
+    # -- deeper looks --------------------------------------------------------------------------------------------------------------
+
+    def check_service(self, deadline: Deadline) -> str:
+        """Level 10: connect to every VIP:port and look at the listener's process; return what is wrong and what to do, or ""."""
+        from cjc_agent.tools import addresses
+        port = self.port(mounted=True)
+        for vip in self._settings.vip:
+            complaint = addresses.connect(vip, port, min(5.0, deadline.left() / 2))
+            if complaint:
+                return "no TCP connection to %s port %d: %s: see JobCenter's own log" % (vip, port, complaint)
+        census = self.census(mounted=True)
+        if not census.daemons:
+            return "status says running, but no process of site %s is found" % self._settings.site
+        # the kernel accepts connections for a stopped process too (tried)
+        frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]
+        return "%s stopped by a signal: send CONT, or restart the site" % processes.describe(frozen) if frozen else ""
+
+    def host_complaint(self) -> tuple[int, str]:
+        """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words). It runs in a child that may be abandoned."""
+        result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
+        if not result.ok:
+            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words())
+        code, _, words = result.output.partition(" ")
+        return int(code), words
+
+
+def _look(settings: Settings, programs: list[str]) -> str:
+    from cjc_agent.settings import licence
+    there = [path for path in programs if os.path.exists(path)]
+    if not there:
+        return "5 cjcpw is not installed: looked for %s: install JobCenter or set `cjcpw`" % ", ".join(programs)
+    if not os.path.isfile(there[0]) or not os.access(there[0], os.X_OK):
+        return "4 %s is not an executable file: correct its mode or set `cjcpw`" % there[0]
+    complaint = licence.complaint(settings.nqs_home, settings.licence_pattern)
+    if complaint:
+        return "5 " + complaint
+    if settings.user not in ("", "root"):
+        import pwd
+        try:
+            pwd.getpwnam(settings.user)
+        except KeyError:
+            return "5 user %s is not known on this node: create the user or set `user`" % settings.user
+    return "0 "
+
+
+def _syslog_descriptor(log: Log) -> int:
+    """Return a descriptor whose every write is one syslog message; no process of ours stands between, and nobody can be killed by it."""
+    import socket
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        channel.connect("/dev/log")
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, b"\x01" + b"\0" * 15)  # struct timeval, 1 s: a full log drops words
+        return channel.detach()
+    except OSError as error:
+        channel.close()
+        log.warning("site: no syslog (/dev/log: %s): the resident cjcpw's output is dropped" % error.strerror)
+        return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+
+
