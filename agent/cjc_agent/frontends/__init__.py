@@ -1,0 +1,1 @@
+"""Front ends: a protocol in, settings and an action; a result back, the protocol's answer."""

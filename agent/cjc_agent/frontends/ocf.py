@@ -1,0 +1,137 @@
+"""The OCF protocol (OCF resource agent API 1.1): environment in, exit code, one ocf-exit-reason line and the cluster's log out."""
+from __future__ import annotations
+
+import os
+import time
+
+from cjc_agent import actions
+from cjc_agent.settings import metadata
+from cjc_agent.tools import log as logging
+from cjc_agent.tools.deadline import Deadline, budget
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cjc_agent.actions import Request, Verdict
+    from cjc_agent.tools.log import Log
+
+PREFIX = "OCF_RESKEY_"
+STATE_FOLDER = "/run/resource-agents"
+TRACE_FOLDER = "/var/lib/heartbeat/trace_ra/jobcenter"  # where ocf_default_trace_dest puts the traces of other agents
+
+SUCCESS, GENERIC, ARGUMENTS, UNIMPLEMENTED, PERMISSION, INSTALLED, CONFIGURED, NOT_RUNNING, DEGRADED = 0, 1, 2, 3, 4, 5, 6, 7, 190
+EXIT_CODES = {
+    actions.GOOD: SUCCESS,
+    actions.FAILED: GENERIC,
+    actions.BAD_DIRECTORY: ARGUMENTS,
+    actions.NOT_PERMITTED: PERMISSION,
+    actions.NOT_INSTALLED: INSTALLED,
+    actions.MISCONFIGURED: CONFIGURED,
+    actions.STOPPED: NOT_RUNNING,
+    actions.DEGRADED: DEGRADED,
+}
+ACTIONS = ("start", "stop", "monitor", "validate-all", "reload-agent")
+
+
+def main(arguments: list[str]) -> int:
+    """Given the agent's arguments (one action), do it and return the OCF exit code."""
+    _settle()
+    if arguments == ["meta-data"]:
+        _print(metadata.xml())
+        return SUCCESS
+    if len(arguments) != 1 or arguments[0] not in ACTIONS:
+        said = " ".join(arguments) or "nothing"
+        _exit_reason("action: %s is not one of %s, meta-data: call the agent with exactly one" % (logging.one_line(said, 100), ", ".join(ACTIONS)))
+        return UNIMPLEMENTED
+    action = arguments[0]
+    log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ))
+    try:
+        verdict = _act(action, log)
+    except Exception as error:  # whatever happens, the cluster gets one line and "failed", never a traceback or a wrong "stopped"
+        verdict = actions.Verdict(actions.FAILED, _unexpected(action, error))
+    return _answer(action, verdict, log)
+
+
+def _settle() -> None:
+    """Make this process independent of how it was called: descriptors 0-2 open, a readable working directory, its own umask."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: this one
+    os.chdir("/")
+    os.umask(0o022)  # the files that matter are made 0600 all the same
+    for name in [name for name in os.environ if name == "NQS_SITE" or name.startswith("LD_")]:
+        del os.environ[name]
+
+
+def _act(action: str, log: Log) -> Verdict:
+    environ = os.environ
+    level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
+    timeout = environ.get(PREFIX + "CRM_meta_timeout", "")
+    seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and int(timeout) else metadata.default_timeout(action, level)
+    given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
+    folder = environ.get("HA_RSCTMP", "").rstrip("/")
+    request = actions.Request(given, Deadline(budget(seconds)), log, folder if folder.startswith("/") else STATE_FOLDER,
+                              environ.get("OCF_RESOURCE_INSTANCE", ""))
+    if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
+        log.trace_to(_trace_path(action))
+    if action == "monitor":
+        probing = environ.get(PREFIX + "CRM_meta_interval", "0") in ("", "0")
+        return actions.monitor(request, level, probing)
+    if action == "validate-all":
+        return actions.validate(request, level)
+    return {"start": actions.start, "stop": actions.stop, "reload-agent": actions.reload}[action](request)
+
+
+def _check_level(text: str, log: Log) -> int:
+    """The highest level we know that is not above the one asked for (OCF 1.1: an unknown level counts as the next lower known one)."""
+    if text and not (text.isascii() and text.isdigit()):
+        log.warning("OCF_CHECK_LEVEL %r is no number: taken as 0" % text)
+        return 0
+    return max(known for known in (0, 10, 20) if known <= int(text or 0))
+
+
+def _answer(action: str, verdict: Verdict, log: Log) -> int:
+    code = EXIT_CODES[verdict.outcome]
+    if code == SUCCESS:
+        log.debug("%s: good" % action)
+    elif code == NOT_RUNNING:
+        log.debug("%s: not running: %s" % (action, verdict.reason))
+    else:
+        _exit_reason(verdict.reason)
+        log.error("%s: %s" % (action, verdict.reason), on_stderr=False)
+    return code
+
+
+def _exit_reason(words: str) -> None:
+    """The line that pcs and crm_mon show: ocf_exit_reason in resource-agents' ocf-shellfuncs."""
+    prefix = os.environ.get("OCF_EXIT_REASON_PREFIX") or "ocf-exit-reason:"
+    os.write(2, ("%s%s\n" % (prefix, logging.one_line(words))).encode("utf-8", "replace"))
+
+
+def _print(text: str) -> None:
+    data = memoryview(text.encode("utf-8"))
+    while data:
+        data = data[os.write(1, data):]
+
+
+def _trace_path(action: str) -> str:
+    given = os.environ.get("OCF_TRACE_FILE", "")
+    if given.startswith("/"):
+        return given
+    instance = "".join(c if c.isalnum() or c in "._-" else "_" for c in os.environ.get("OCF_RESOURCE_INSTANCE", "") or str(os.getpid()))
+    return "%s/%s.%s.%s" % (TRACE_FOLDER, instance, action, time.strftime("%Y-%m-%d.%H:%M:%S"))
+
+
+def _unexpected(action: str, error: Exception) -> str:
+    """Write the traceback into a file of its own; return the one line that says where."""
+    import traceback
+
+    from cjc_agent.tools import statefile
+    path = "%s/cjc-agent-unexpected.%s" % (os.environ.get("HA_RSCTMP") or STATE_FOLDER, action)
+    words = "agent: unexpected %s: %s" % (type(error).__name__, error)
+    try:
+        statefile.write(path, traceback.format_exc().encode("utf-8", "replace"))
+    except OSError:
+        return words + ": report it"
+    return "%s: report it with %s" % (words, path)
