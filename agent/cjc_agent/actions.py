@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GOOD, STOPPED, FAILED, DEGRADED = "good", "stopped", "failed", "degraded"
 MISCONFIGURED, NOT_INSTALLED, NOT_PERMITTED, BAD_DIRECTORY = "misconfigured", "not installed", "not permitted", "bad directory"
 
+STATE_FOLDER = "/run/resource-agents"  # where the cluster does not name one ($HA_RSCTMP)
 TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a failed start brought up
 TAKE_DOWN_MOST = 30.0  # seconds
 FULL = ("ENOSPC ", "EDQUOT ")
@@ -241,10 +242,9 @@ def start(request: Request) -> Verdict:
 def _start(stack: Stack) -> Verdict:
     stack.site.end_leftovers(mounted=False)
     climb = Deadline(stack.deadline.left() - min(stack.deadline.left() * TAKE_DOWN_SHARE, TAKE_DOWN_MOST))
-    mounted = False
     layer = "disk"
     try:
-        mounted = stack.disk.start(climb)
+        stack.disk.start(climb)
         layer = "vip"
         stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
         layer = "site"
@@ -256,16 +256,16 @@ def _start(stack: Stack) -> Verdict:
         reason = "started, but " + verdict.reason
     except LayerError as error:
         reason = "%s: %s" % (layer, error)
-    return Verdict(FAILED, reason + _take_down(stack, mounted))
+    return Verdict(FAILED, reason + _take_down(stack))
 
 
-def _take_down(stack: Stack, mounted: bool) -> str:
+def _take_down(stack: Stack) -> str:
     """After a failed start: take down what it brought up, as far as that is safe; return words for what is left."""
     try:
         if stack.site.launched:
             stack.site.stop(stack.disk.state().running, stack.deadline.share(0.7))
             record.remove(stack.folder, stack.settings.site)
-        if mounted:
+        if stack.disk.launched:
             stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
         return "; left as it is: %s" % error

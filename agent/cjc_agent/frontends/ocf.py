@@ -8,14 +8,14 @@ from cjc_agent import actions
 from cjc_agent.settings import metadata
 from cjc_agent.tools import log as logging
 from cjc_agent.tools.deadline import Deadline, budget
+from cjc_agent.tools.startup import settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cjc_agent.actions import Request, Verdict
+    from cjc_agent.actions import Verdict
     from cjc_agent.tools.log import Log
 
 PREFIX = "OCF_RESKEY_"
-STATE_FOLDER = "/run/resource-agents"
 TRACE_FOLDER = "/var/lib/heartbeat/trace_ra/jobcenter"  # where ocf_default_trace_dest puts the traces of other agents
 
 SUCCESS, GENERIC, ARGUMENTS, UNIMPLEMENTED, PERMISSION, INSTALLED, CONFIGURED, NOT_RUNNING, DEGRADED = 0, 1, 2, 3, 4, 5, 6, 7, 190
@@ -34,7 +34,7 @@ ACTIONS = ("start", "stop", "monitor", "validate-all", "reload-agent")
 
 def main(arguments: list[str]) -> int:
     """Given the agent's arguments (one action), do it and return the OCF exit code."""
-    _settle()
+    settle()
     if arguments == ["meta-data"]:
         _print(metadata.xml())
         return SUCCESS
@@ -51,19 +51,6 @@ def main(arguments: list[str]) -> int:
     return _answer(action, verdict, log)
 
 
-def _settle() -> None:
-    """Make this process independent of how it was called: descriptors 0-2 open, a readable working directory, its own umask."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: this one
-    os.chdir("/")
-    os.umask(0o022)  # the files that matter are made 0600 all the same
-    for name in [name for name in os.environ if name == "NQS_SITE" or name.startswith("LD_")]:
-        del os.environ[name]
-
-
 def _act(action: str, log: Log) -> Verdict:
     environ = os.environ
     level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
@@ -71,7 +58,7 @@ def _act(action: str, log: Log) -> Verdict:
     seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and int(timeout) else metadata.default_timeout(action, level)
     given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
     folder = environ.get("HA_RSCTMP", "").rstrip("/")
-    request = actions.Request(given, Deadline(budget(seconds)), log, folder if folder.startswith("/") else STATE_FOLDER,
+    request = actions.Request(given, Deadline(budget(seconds)), log, folder if folder.startswith("/") else actions.STATE_FOLDER,
                               environ.get("OCF_RESOURCE_INSTANCE", ""))
     if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
         log.trace_to(_trace_path(action))
@@ -128,7 +115,7 @@ def _unexpected(action: str, error: Exception) -> str:
     import traceback
 
     from cjc_agent.tools import statefile
-    path = "%s/cjc-agent-unexpected.%s" % (os.environ.get("HA_RSCTMP") or STATE_FOLDER, action)
+    path = "%s/cjc-agent-unexpected.%s" % (os.environ.get("HA_RSCTMP") or actions.STATE_FOLDER, action)
     words = "agent: unexpected %s: %s" % (type(error).__name__, error)
     try:
         statefile.write(path, traceback.format_exc().encode("utf-8", "replace"))

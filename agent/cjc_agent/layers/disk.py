@@ -26,6 +26,7 @@ class Disk:
     def __init__(self, settings: Settings, runner: Runner, log: Log, resolved: dict[str, str]) -> None:
         self._settings, self._runner, self._log = settings, runner, log
         self.resolved = resolved
+        self.launched = False  # whether this action has called mount
 
     def state(self) -> State:
         """RUNNING: the right thing is mounted read-write where it should be; STOPPED: nothing of it is mounted; FAILED: anything else."""
@@ -34,11 +35,11 @@ class Disk:
         except OSError as error:
             return State(FAILED, "mounts cannot be read: %s" % error.strerror)
 
-    def start(self, deadline: Deadline) -> bool:
-        """Bring the disk up; return whether anything was mounted. Raise LayerError."""
+    def start(self, deadline: Deadline) -> None:
+        """Bring the disk up. Raise LayerError."""
         state = self.state()
         if state.running:
-            return False
+            return
         if not state.stopped:
             raise LayerError(state.reason)
         self.resolved.clear()  # a device may have got another number since it was recorded
@@ -47,7 +48,6 @@ class Disk:
         if not state.running:
             raise LayerError(state.reason or "mounted, but not there")
         self._log.debug("disk: mounted %s" % state.reason)
-        return True
 
     def stop(self, deadline: Deadline) -> None:
         """Take the disk down, ending those who hold it. Raise LayerError, naming what is left."""
@@ -65,6 +65,7 @@ class Disk:
             arguments += ["-t", self._settings.fstype]
         if self._settings.options:
             arguments += ["-o", self._settings.options]
+        self.launched = True
         result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
         if not result.ok:
             raise LayerError("%s on %s: %s: check the device and the kernel's log" % (source, self._settings.directory, result.words()))

@@ -13,19 +13,21 @@ from cjc_agent.tools.processes import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
+    from collections.abc import Iterable
 
 
 class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
-    `unowned`: VIP:port where something listens whose process is not to be seen."""
+    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `unowned`: VIP:port where something listens
+    whose process is not to be seen."""
 
     def __init__(self) -> None:
         self.daemons: dict[int, Process] = {}
         self.candidates: dict[int, Process] = {}
         self.calls: dict[int, Process] = {}
         self.listeners: dict[int, Process] = {}
+        self.mere_holders: dict[int, Process] = {}
         self.unowned: list[str] = []
 
     @property
@@ -69,6 +71,8 @@ def take(site: str, vips: Iterable[str], port: int, nqs_home: str, recorded: Ite
     _by_listening(census, table, strangers, {addresses.packed(vip): vip for vip in vips}, port)
     if mounted and scope[0]:
         for pid in holders.find(scope[0], scope[1], [pid for pid in table if pid not in strangers and pid not in census.calls]):
+            if pid not in census.candidates and pid not in census.daemons:
+                census.mere_holders[pid] = table[pid]
             census.daemons[pid] = table[pid]
     return census
 

@@ -5,7 +5,7 @@ import os
 
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import child_environment, values
-from cjc_agent.settings.parameters import Settings
+from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Result, Runner
 from cjc_agent.tools.deadline import Deadline
@@ -45,7 +45,7 @@ class Site:
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
                                        self._deadline.part(5.0))
-            self._port = int(result.output) if result.ok else daemon_conf.DEFAULT_PORT
+            self._port = int(result.output) if result.ok else DEFAULT_PORT
         return self._port
 
     def state(self, mounted: bool, probing: bool = False) -> State:
@@ -213,8 +213,10 @@ class Site:
                 self._log.warning("site: %s" % result.words())
                 return
         for _ in deadline.polls(first=0.02):
-            if not self._left(True, known):
-                return
+            census = self.census(mounted=True)
+            if not set(census.daemons) - set(census.mere_holders) and not any(processes.alive(process) for process in known.values()
+                                                                             if process.pid not in census.mere_holders):
+                return  # who merely holds the mount does not go by waiting
 
     def _term_resident(self, deadline: Deadline) -> None:
         import signal

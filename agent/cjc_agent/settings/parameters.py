@@ -155,7 +155,19 @@ PARAMETERS = (
         "1: 呼び出しごとに /var/lib/heartbeat/trace_ra/jobcenter の下へトレースを書きます（クラスタの OCF_TRACE_RA でも有効）。",
         reloadable=True, content="boolean"),
 )
-BY_NAME = {parameter.name: parameter for parameter in PARAMETERS}
+# Where no cluster manager hands a timeout over (the command line, a configuration file); not part of the OCF meta-data.
+CONF_PARAMETERS = (
+    Parameter("start_timeout", values.timeout, "180s", "Timeout of start", "start のタイムアウト",
+              "Time that a start may take.", "start にかけてよい時間。", content="time"),
+    Parameter("stop_timeout", values.timeout, "180s", "Timeout of stop", "stop のタイムアウト",
+              "Time that a stop may take.", "stop にかけてよい時間。", content="time"),
+    Parameter("monitor_timeout", values.timeout, "30s", "Timeout of monitor", "monitor のタイムアウト",
+              "Time that a monitor may take.", "monitor にかけてよい時間。", content="time"),
+    Parameter("monitor_level", values.check_level, "0", "Depth of monitor", "monitor の深さ",
+              "0: disk, VIP and cjcpw status; 10: also connect to every VIP; 20: also write into the site DB.",
+              "0: ディスク・VIP・cjcpw status。10: 各 VIP への接続も確認。20: サイト DB への書き込みも確認。", content="integer"),
+)
+BY_NAME = {parameter.name: parameter for parameter in PARAMETERS + CONF_PARAMETERS}
 
 
 class Settings:
@@ -185,6 +197,10 @@ class Settings:
     stop_escalation: float  # seconds; -1: auto
     licence_pattern: str
     trace: bool
+    start_timeout: float  # seconds, like the two below
+    stop_timeout: float
+    monitor_timeout: float
+    monitor_level: int
     texts: dict[str, str]
 
     def __init__(self, given: dict[str, Any], texts: dict[str, str]) -> None:
@@ -202,7 +218,7 @@ def read(given: dict[str, str]) -> tuple[Settings, dict[str, str]]:
     problems: dict[str, str] = {}
     found: dict[str, Any] = {}
     texts: dict[str, str] = {}
-    for parameter in PARAMETERS:
+    for parameter in PARAMETERS + CONF_PARAMETERS:
         text = given.get(parameter.name, "")
         present = parameter.name in given and (parameter.empty_counts or text.strip() != "")
         if present:

@@ -106,6 +106,19 @@ def duration(given: str) -> float:
     return value
 
 
+def timeout(given: str) -> float:
+    """A time span in seconds that something can be done in."""
+    value = duration(given)
+    if value < 1:
+        raise ValueError("%r is too short: give at least 1s" % given)
+    return value
+
+
+def check_level(given: str) -> int:
+    """How deep a monitor looks: 0, 10 or 20."""
+    return int(choice("0", "10", "20")(given))
+
+
 def escalation(given: str) -> float:
     """Seconds for the graceful part of a stop; -1 stands for `auto`."""
     return -1.0 if given == "auto" else duration(given)

@@ -5,7 +5,7 @@ from time import monotonic, sleep
 
 TYPE_CHECKING = False  # `typing` costs the monitor 4 ms; type checkers know this name
 if TYPE_CHECKING:
-    from typing import Iterator
+    from collections.abc import Iterator
 
 
 class Deadline:

@@ -7,7 +7,7 @@ from cjc_agent.tools import mountinfo, processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
+    from collections.abc import Iterable
 
 
 def find(folder: str, device: str, pids: Iterable[int]) -> dict[int, str]:

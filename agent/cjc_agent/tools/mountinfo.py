@@ -1,9 +1,12 @@
 """/proc/self/mountinfo (proc_pid_mountinfo(5)): what is mounted here, without touching any file system."""
 from __future__ import annotations
 
-import os
+from cjc_agent.tools import procfs
 
 MOST_TRIES = 10
+# Superblock options of a file system that takes no writes: a mount(8) that fell back to read-only (its exit code is 0), and what ext4
+# shows since Linux 6.14 after an error with errors=remount-ro or a forced shutdown.
+READ_ONLY = frozenset(("ro", "emergency_ro", "shutdown"))
 
 
 class Mount:
@@ -28,8 +31,7 @@ def parse(text: str) -> list[Mount]:
         try:
             dash = words.index("-", 6)
             fstype, source, superblock = words[dash + 1], words[dash + 2], words[dash + 3]
-            # mount(8) falls back to a read-only mount with exit 0, and errors=remount-ro changes the superblock's options only
-            read_only = "ro" in words[5].split(",") or "ro" in superblock.split(",")
+            read_only = "ro" in words[5].split(",") or not READ_ONLY.isdisjoint(superblock.split(","))
             mounts.append(Mount(int(words[0]), words[2], _plain(words[3]), _plain(words[4]), fstype, _plain(source), read_only))
         except (ValueError, IndexError):
             continue
@@ -59,24 +61,11 @@ def read(process: str = "self") -> list[Mount]:
     before = None
     text = b""
     for _ in range(MOST_TRIES):
-        text = _whole("/proc/%s/mountinfo" % process)
+        text = procfs.read("/proc/%s/mountinfo" % process)
         if text == before:
             break
         before = text
     return parse(text.decode("utf-8", "surrogateescape"))
-
-
-def _whole(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        pieces = []
-        while True:
-            piece = os.read(descriptor, 1 << 16)
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-    finally:
-        os.close(descriptor)
 
 
 def top_at(mounts: list[Mount], point: str) -> Mount | None:

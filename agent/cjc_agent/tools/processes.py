@@ -3,11 +3,13 @@ from __future__ import annotations
 
 import os
 
+from cjc_agent.tools import procfs
 from cjc_agent.tools.deadline import Deadline
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable, Optional
+    from collections.abc import Iterable
+    from typing import Any
 
 
 class Process:
@@ -53,20 +55,9 @@ def read(pid: int) -> Process | None:
 def contents(pid: int, name: str) -> bytes:
     """Return the bytes of /proc/PID/name; nothing when the process has gone or may not be read."""
     try:
-        descriptor = os.open("/proc/%d/%s" % (pid, name), os.O_RDONLY | os.O_CLOEXEC)
+        return procfs.read("/proc/%d/%s" % (pid, name))
     except OSError:
         return b""
-    try:
-        pieces = []
-        while True:
-            piece = os.read(descriptor, 1 << 16)
-            if not piece:
-                return b"".join(pieces)
-            pieces.append(piece)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
 
 
 def link(pid: int, name: str) -> str:
@@ -163,11 +154,7 @@ def wait_gone(processes: Iterable[Process], deadline: Deadline) -> list[Process]
 
 def boot_id() -> str:
     """Return what names this boot of the kernel (random(4))."""
-    descriptor = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(descriptor, 64).decode("ascii").strip()
-    finally:
-        os.close(descriptor)
+    return procfs.read("/proc/sys/kernel/random/boot_id").decode("ascii").strip()
 
 
 def describe(processes: Iterable[Process], most: int = 5) -> str:
@@ -187,7 +174,7 @@ def _owner(process: Process) -> str:
         return ""
 
 
-def load_psutil() -> Optional[object]:
+def load_psutil() -> Any:
     """Return psutil, or None where it is not installed. It lies in the site folders, which `-S` left out of the search path."""
     import sys
     if "site" not in sys.modules:

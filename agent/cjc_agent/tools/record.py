@@ -107,7 +107,7 @@ def _parse_json(text: str) -> Any:
     """`json.loads` without importing `json`, which would cost the monitor 8 ms of its 15 (it imports `re`)."""
     try:
         from _json import make_scanner
-        scan = make_scanner(_ScannerContext())
+        scan = make_scanner(_ScannerContext())  # type: ignore[arg-type]
     except (ImportError, TypeError, AttributeError):
         import json
         return json.loads(text)

@@ -10,7 +10,7 @@ LISTEN = "0A"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Iterable
+    from collections.abc import Iterable
 
 
 def parse(text: str) -> list[tuple[bytes, int, int]]:

@@ -1,0 +1,125 @@
+"""`cjc-agent VERB`: the same core for people. Exit 0 good (monitor: running), 1 not, 2 wrong usage or parameters."""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+
+from cjc_agent import VERSION, actions
+from cjc_agent.actions import Request, Verdict
+from cjc_agent.settings import conf_file, metadata, parameters
+from cjc_agent.tools.deadline import Deadline, budget
+from cjc_agent.tools.log import Log
+from cjc_agent.tools.startup import settle
+
+GOOD, BAD, USAGE = 0, 1, 2
+VERBS = {
+    "start": "mount the disk, check the VIP, start the site",
+    "stop": "stop the site, unmount the disk",
+    "monitor": "say whether the site runs here",
+    "status": "show the layers one by one",
+    "validate": "check the parameters and this node",
+    "meta-data": "print the OCF meta-data",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Given the words after `cjc-agent`, do what they say and return the exit code."""
+    settle()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: a child of ours is ended before we are
+    try:
+        options = _parser().parse_args(arguments)
+        if options.verb == "meta-data":
+            sys.stdout.write(metadata.xml())
+            sys.stdout.flush()
+            return GOOD
+        return _act(options)
+    except SystemExit as error:  # argparse has said why
+        return error.code if isinstance(error.code, int) else USAGE
+    except conf_file.BadConf as error:
+        return _complain(str(error))
+    except KeyboardInterrupt:
+        print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)
+        return BAD
+
+
+def console() -> None:
+    """Entry point of the console script."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cjc-agent", description="Resource agent for NEC WebSAM JobCenter's CJC Option.")
+    parser.add_argument("--version", action="version", version="cjc-agent " + VERSION)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, help_text in VERBS.items():
+        sub = verbs.add_parser(verb, help=help_text, description=help_text)
+        if verb == "meta-data":
+            continue
+        sub.add_argument("--conf", metavar="FILE", help="configuration file (`name = value` lines); options win over it")
+        sub.add_argument("--json", action="store_true", help="print the answer as JSON")
+        sub.add_argument("--verbose", action="store_true", help="say what is done")
+        group = sub.add_argument_group("parameters")
+        for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS:
+            names = ["--" + row.name] + (["--" + row.name.replace("_", "-")] if "_" in row.name else [])
+            group.add_argument(*names, dest="parameter_" + row.name, metavar="VALUE",
+                               help=(row.short + (" [%s]" % row.default if row.default else "")).replace("%", "%%"))
+    return parser
+
+
+def _act(options: argparse.Namespace) -> int:
+    given = conf_file.read(options.conf) if options.conf else {}
+    for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS:
+        value = getattr(options, "parameter_" + row.name)
+        if value is not None:
+            given[row.name] = value
+    settings = parameters.read(given)[0]
+    timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
+    log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
+    request = Request(given, Deadline(budget(timeout)), log, _state_folder(), "")
+    if options.verb != "stop":  # stop goes on with what it can use
+        for name, words in request.problems.items():
+            return _complain("parameter %s: %s" % (name, words))
+    if os.geteuid() != 0 and options.verb != "validate":
+        return _complain("%s needs root: run it with sudo" % options.verb)
+    if options.verb == "status":
+        return _status(request, options.json)
+    verdict = {
+        "start": lambda: actions.start(request),
+        "stop": lambda: actions.stop(request),
+        "monitor": lambda: actions.monitor(request, settings.monitor_level, probing=True),
+        "validate": lambda: actions.validate(request, 10),
+    }[options.verb]()
+    return _answer(options.verb, settings.site, verdict, options.json)
+
+
+def _state_folder() -> str:
+    folder = os.environ.get("HA_RSCTMP", "").rstrip("/")
+    return folder if folder.startswith("/") else actions.STATE_FOLDER
+
+
+def _status(request: Request, as_json: bool) -> int:
+    from cjc_agent.operator import status
+    seen = status.look(request, request.settings.monitor_level)
+    print(json.dumps(seen, indent=1, ensure_ascii=False) if as_json else status.text(seen), flush=True)
+    return GOOD if seen["state"] in status.WORDS.values() else BAD
+
+
+def _answer(verb: str, site: str, verdict: Verdict, as_json: bool) -> int:
+    outcome = verdict.outcome
+    if as_json:
+        print(json.dumps({"action": verb, "site": site, "outcome": outcome, "reason": verdict.reason}, ensure_ascii=False), flush=True)
+    else:
+        done = {"start": "started", "stop": "stopped", "monitor": "running", "validate": "good"}[verb]
+        print("%s: %s" % (site or "(no site)", done if verdict.good else "%s%s" % (outcome, ": " + verdict.reason if verdict.reason else "")),
+              flush=True)
+    if verdict.good:
+        return GOOD
+    return USAGE if outcome == actions.MISCONFIGURED else BAD
+
+
+def _complain(words: str) -> int:
+    print("cjc-agent: " + words, file=sys.stderr, flush=True)
+    return USAGE

@@ -1,0 +1,20 @@
+"""The first thing a front end does: become independent of how it was called."""
+from __future__ import annotations
+
+import os
+
+
+def settle() -> None:
+    """Open descriptors 0-2 where they are closed, leave a working directory that may be unreadable, set the umask, drop what must not leak.
+
+    What the dynamic linker made of LD_* before we ran cannot be undone here; the wrapper removes it before the interpreter starts.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: this one
+    os.chdir("/")
+    os.umask(0o022)  # files that matter are made 0600 all the same
+    for name in [name for name in os.environ if name == "NQS_SITE" or name.startswith("LD_")]:
+        del os.environ[name]

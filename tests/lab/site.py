@@ -1,0 +1,197 @@
+"""A cluster site of the lab: its disk, its address, JobCenter's simulator, and the agent called as Pacemaker calls it."""
+from __future__ import annotations
+
+import itertools
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import time
+
+from lab import disk
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+AGENT = "/usr/lib/ocf/resource.d/cjc/jobcenter"
+NQS_HOME, NQS_SPOOL = "/usr/lib/nqs", "/usr/spool/nqs"
+LINK = "vip0"
+numbers = itertools.count(1)
+
+
+def prepare_node() -> None:
+    """Install the agent and the simulator (the node's overlay takes it all), and make a link for the VIPs."""
+    subprocess.run(["make", "-s", "-C", str(PROJECT), "install"], check=True)
+    subprocess.run([str(PROJECT / "tests/simulator/install")], check=True, stdout=subprocess.DEVNULL)
+    for words in ("link add %s type veth peer name vip1", "link set vip1 up", "link set %s up"):
+        subprocess.run(["ip", *words.replace("%s", LINK).split()], check=True)
+
+
+class Answer:
+    """What one call of the agent answered: exit `code`, what it `said` on stderr, its `seconds`, and the one exit `reason`."""
+
+    def __init__(self, code: int, out: str, said: str, seconds: float) -> None:
+        self.code, self.out, self.said, self.seconds = code, out, said, seconds
+        self.reasons = [line[len("ocf-exit-reason:"):] for line in said.split("\n") if line.startswith("ocf-exit-reason:")]
+
+    @property
+    def reason(self) -> str:
+        """The exit reason; there must be exactly one."""
+        assert len(self.reasons) == 1, self.said
+        return self.reasons[0]
+
+    def __repr__(self) -> str:
+        return "<%d after %.2f s: %s>" % (self.code, self.seconds, self.said.strip())
+
+
+class Site:
+    """One site with a disk and a VIP of its own. `parameters` are the agent's; `environment` is what Pacemaker sets besides."""
+
+    def __init__(self, folder: pathlib.Path, fstype: str = "ext4") -> None:
+        number = next(numbers)
+        self.name, self.vip = "job%d" % number, "10.77.%d.%d" % (number // 250, number % 250 + 1)
+        self.disk = disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
+        self.directory = pathlib.Path("/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
+        self.directory.mkdir()
+        self.site_db = self.directory / "job_site"
+        self.state = folder / "state"
+        self.parameters = {"site": self.name, "site_db": str(self.site_db), "device": self.disk.path, "directory": str(self.directory),
+                           "vip": self.vip}
+        self.environment = {"PATH": os.environ["PATH"], "OCF_ROOT": "/usr/lib/ocf", "OCF_RESOURCE_INSTANCE": "rsc-" + self.name,
+                            "OCF_RESKEY_CRM_meta_timeout": "30000", "OCF_RESKEY_CRM_meta_interval": "10000", "HA_RSCTMP": str(self.state),
+                            "HA_LOGFACILITY": "none", "HA_LOGFILE": str(folder / "ha.log")}
+        self.log = folder / "ha.log"
+        self.children: list[subprocess.Popen[bytes]] = []
+        self.address("add")
+        self.mount()
+        self.simulator("cjcmksite", "-d", str(self.site_db), "-n", self.name, "-i", self.vip)
+        self.umount()
+
+    # -- the agent ----------------------------------------------------------------------------------------------------------------
+
+    def call(self, action: str, *more: str, **environment: str) -> Answer:
+        """Call the installed agent; keywords in capitals are environment variables, others are parameters that replace ours."""
+        began = time.monotonic()
+        done = subprocess.run([AGENT, action, *more], env=self.call_environment(**environment), capture_output=True, text=True,
+                              errors="replace", timeout=120)
+        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+    def call_environment(self, **changes: str) -> dict[str, str]:
+        """The environment of a call."""
+        parameters = dict(self.parameters, **{name: value for name, value in changes.items() if name.islower()})
+        return dict(self.environment, **{"OCF_RESKEY_" + name: value for name, value in parameters.items()},
+                    **{name: value for name, value in changes.items() if not name.islower()})
+
+    def start(self, **changes: str) -> None:
+        """Start the site; it must work."""
+        answer = self.call("start", **changes)
+        assert answer.code == 0, answer
+
+    def stop(self, **changes: str) -> None:
+        """Stop the site; it must work and leave nothing."""
+        answer = self.call("stop", **changes)
+        assert answer.code == 0, answer
+        self.assert_nothing_left()
+
+    def monitor(self, level: int = 0, **changes: str) -> int:
+        """The exit code of a recurring monitor."""
+        return self.call("monitor", OCF_CHECK_LEVEL=str(level), **changes).code
+
+    def probe(self, **changes: str) -> int:
+        """The exit code of a probe."""
+        return self.call("monitor", OCF_RESKEY_CRM_meta_interval="0", **changes).code
+
+    def assert_nothing_left(self) -> None:
+        """No mount, no process, no record."""
+        assert not self.mounted()
+        assert not self.processes()
+        assert not list(self.state.glob("*.json"))
+
+    # -- the node -----------------------------------------------------------------------------------------------------------------
+
+    def address(self, verb: str) -> None:
+        """`ip addr add` or `del` of the VIP."""
+        subprocess.run(["ip", "addr", verb, self.vip + "/24", "dev", LINK], check=True)
+
+    def mount(self, *options: str) -> None:
+        """Mount the disk by hand."""
+        subprocess.run(["mount", *options, self.disk.path, str(self.directory)], check=True)
+
+    def umount(self) -> None:
+        """Unmount it by hand."""
+        subprocess.run(["umount", str(self.directory)], check=True)
+
+    def mounted(self) -> bool:
+        """Whether anything is mounted on the mount point."""
+        return (" %s " % self.directory) in pathlib.Path("/proc/self/mountinfo").read_text()
+
+    def processes(self) -> dict[int, str]:
+        """pid -> name of all processes that carry the site's NQS_SITE, and of the simulator's daemons that dropped it but are in the pid file."""
+        return {pid: name for pid, name in all_processes().items() if ("NQS_SITE=" + self.name) in environment_of(pid)}
+
+    def daemons(self) -> dict[str, int]:
+        """Name -> pid of the simulator's daemons of this site."""
+        return {name: pid for pid, name in self.processes().items() if name.startswith("jcsim-")}
+
+    def popen(self, *command: str, **more: object) -> subprocess.Popen[bytes]:
+        """Start a process that the teardown ends."""
+        child = subprocess.Popen(list(command), **more)  # type: ignore[call-overload]
+        self.children.append(child)
+        return child
+
+    # -- JobCenter ----------------------------------------------------------------------------------------------------------------
+
+    def simulator(self, command: str, *arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run one of the simulator's commands by hand, as the site's administrator would."""
+        values = dict({"PATH": os.environ["PATH"], "NQS_SITE": self.name}, **environment)
+        return subprocess.run([NQS_HOME + "/" + command, *arguments], env=values, check=check, capture_output=True, text=True,
+                              start_new_session=True, timeout=60)
+
+    def faults(self, text: str) -> dict[str, str]:
+        """The parameter that makes the simulator fail on purpose."""
+        return {"environment": "JCSIM_FAULTS=" + text}
+
+    def close(self) -> None:
+        """End what is left of the site on this node."""
+        for child in self.children:
+            child.kill()
+            child.wait()
+        pids = pathlib.Path(NQS_SPOOL, "sites", self.name + ".pids")
+        named = [int(pid) for pid in re.findall(r"\d+", pids.read_text())] if pids.exists() else []
+        for pid in [*self.processes(), *(pid for pid in named if all_processes().get(pid, "").startswith("jcsim-"))]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        subprocess.run(["fsfreeze", "-u", str(self.directory)], check=False, stderr=subprocess.DEVNULL)
+        wait_until(lambda: not self.mounted() or subprocess.run(["umount", str(self.directory)], check=False, stderr=subprocess.DEVNULL).returncode == 0)
+        subprocess.run(["ip", "addr", "del", self.vip + "/24", "dev", LINK], check=False, stderr=subprocess.DEVNULL)
+        self.disk.close()
+
+
+def all_processes() -> dict[int, str]:
+    """pid -> name of everything that lives on this node."""
+    found = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = path.read_text()
+        except OSError:
+            continue
+        if text.rsplit(")", 1)[1].split()[0] != "Z":
+            found[int(path.parent.name)] = text.split("(", 1)[1].rsplit(")", 1)[0]
+    return found
+
+
+def environment_of(pid: int) -> list[str]:
+    """The NAME=value entries of a process."""
+    try:
+        return pathlib.Path("/proc/%d/environ" % pid).read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def wait_until(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+    """Wait until a condition holds; fail after `seconds`."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited %.0f s in vain" % seconds
+        time.sleep(0.02)
