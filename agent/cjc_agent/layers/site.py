@@ -161,7 +161,7 @@ class Site:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
         for pid, process in census.candidates.items():
             words = processes.contents(pid, "cmdline").split(b"\0")
-            if any(word.rsplit(b"/", 1)[-1] == name for word in words[:2]):
+            if any(word.rsplit(b"/", 1)[-1] == name for word in words[:4]):  # the program, or the script an interpreter runs
                 return process.identity
         return None
 
