@@ -85,14 +85,14 @@ class Runner:
         """
         values = TOOL_ENVIRONMENT if environment is None else environment
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        return self._bounded(name, deadline, lambda output: _execute(programs, arguments, values, user, output))
+        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user))
 
     def call(self, name: str, function: Callable[[], str], deadline: Deadline) -> Result:
         """Run a Python function in a child that may be abandoned: for whatever touches a file system that may hang.
 
         Its text is the result's output, exit code 0; an OSError's words are the output with code 1 and the errno as first word.
         """
-        return self._bounded(name, deadline, lambda output: _call(function, output))
+        return self._bounded(name, deadline, lambda: _call(function))
 
     def tool(self, arguments: list[str], deadline: Deadline) -> Result:
         """Run a system tool by its bare name, looked up in the fixed PATH only."""
@@ -102,9 +102,9 @@ class Runner:
     def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
         """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
         self._trace("spawn %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        return _fork(lambda: _execute(programs, arguments, environment, user, output))
+        return _fork(lambda: _execute(programs, arguments, environment, user), output)
 
-    def _bounded(self, name: str, deadline: Deadline, work: Callable[[int], None]) -> Result:
+    def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None]) -> Result:
         before = self._still_abandoned(name)
         if before:
             return self._done(Result(name, STUCK, before, "still there from an earlier call: the file system or device it waits for must answer "
@@ -116,7 +116,7 @@ class Runner:
             return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
         try:
             try:
-                pid = _fork(lambda: work(output))
+                pid = _fork(work, output)
             except OSError as error:
                 return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
             outcome, code = self._finish(name, pid, deadline, output)
@@ -233,43 +233,51 @@ def _read_back(descriptor: int) -> str:
     return data.replace(b"\0", b"").decode("utf-8", "replace")  # zeros: a hole, where somebody truncated /dev/stdout
 
 
-def _fork(work: Callable[[], None]) -> int:
-    """Fork; the child leads a session of its own, runs `work` and never returns."""
+def _fork(work: Callable[[], None], output: int) -> int:
+    """Fork; the child leads a session of its own, keeps none of our descriptors but `output`, runs `work` and never returns."""
     pid = os.fork()
     if pid:
         return pid
     try:
         os.setsid()
+        _keep_only(output)
+        os.chdir("/")
         work()
     finally:  # whatever was raised: the child must not climb the parent's stack
         os._exit(70)
 
 
-def _call(function: Callable[[], str], output: int) -> None:
+def _keep_only(output: int) -> None:
+    """In the child: nothing to read, `output` as stdout and stderr, and nothing else.
+
+    What we inherited from the cluster's daemon is not JobCenter's; and a child that hangs must not keep the daemon's pipes open.
+    """
+    null = os.open("/dev/null", os.O_RDWR)
+    os.dup2(null, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            _close(int(name))
+
+
+def _call(function: Callable[[], str]) -> None:
     try:
         text, code = function(), 0
     except OSError as error:
         name = errno.errorcode.get(error.errno or 0, "E?")
         text, code = "%s %s%s" % (name, error.strerror, ": %s" % error.filename if error.filename else ""), 1
-    os.write(output, text.encode("utf-8", "surrogateescape"))
+    os.write(1, text.encode("utf-8", "surrogateescape"))
     os._exit(code)
 
 
-def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> None:
+def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str) -> None:
     """In the child: become what a daemon may inherit, then exec."""
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    for name in os.listdir("/proc/self/fd"):  # what we inherited from the cluster's daemon is not JobCenter's
-        if int(name) > 2:
-            _close(int(name))
     for number in range(1, 32):
         if number not in (signals.SIGKILL, signals.SIGSTOP):
             signals.signal(number, signals.SIG_DFL)  # Python ignores SIGPIPE, a caller may ignore others
     signals.pthread_sigmask(signals.SIG_SETMASK, [])
     os.umask(0o022)
-    os.chdir("/")
     if user and user != "root":
         environment = dict(environment, **_become(user))
     code = 127
