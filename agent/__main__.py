@@ -2,6 +2,7 @@
 
 The wrappers run this file with `-I -S`, so nothing but the standard library and this folder is importable.
 """
+import gc
 import os
 import sys
 
@@ -10,6 +11,7 @@ if sys.version_info < (3, 9):  # RHEL 8 and SLES 15 call 3.6 `python3`; this fil
                      "`make install PYTHON=/usr/bin/python3.x`\n" % sys.executable)
     sys.exit(5)
 
+gc.disable()  # we live for milliseconds, or wait; collecting makes a forked child copy pages
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 

@@ -46,11 +46,12 @@ class Answer:
 class Site:
     """One site with a disk and a VIP of its own. `parameters` are the agent's; `environment` is what Pacemaker sets besides."""
 
-    def __init__(self, folder: pathlib.Path, fstype: str = "ext4") -> None:
+    def __init__(self, folder: pathlib.Path, fstype: str = "ext4", name: str = "", vip: str = "", directory: str = "") -> None:
         number = next(numbers)
-        self.name, self.vip = "job%d" % number, "10.77.%d.%d" % (number // 250, number % 250 + 1)
+        self.name = name or "job%d" % number
+        self.vip = vip or "10.77.%d.%d" % (number // 250, number % 250 + 1)
         self.disk = disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
-        self.directory = pathlib.Path("/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
+        self.directory = pathlib.Path(directory or "/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
         self.directory.mkdir()
         self.site_db = self.directory / "job_site"
         self.state = folder / "state"

@@ -5,7 +5,6 @@ import os
 import time
 
 from cjc_agent import actions
-from cjc_agent.settings import metadata
 from cjc_agent.tools import log as logging
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.startup import settle
@@ -36,6 +35,7 @@ def main(arguments: list[str]) -> int:
     """Given the agent's arguments (one action), do it and return the OCF exit code."""
     settle()
     if arguments == ["meta-data"]:
+        from cjc_agent.settings import metadata
         _print(metadata.xml())
         return SUCCESS
     if len(arguments) != 1 or arguments[0] not in ACTIONS:
@@ -55,7 +55,10 @@ def _act(action: str, log: Log) -> Verdict:
     environ = os.environ
     level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
     timeout = environ.get(PREFIX + "CRM_meta_timeout", "")
-    seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and int(timeout) else metadata.default_timeout(action, level)
+    seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() else 0
+    if not seconds:  # called by hand
+        from cjc_agent.settings import metadata
+        seconds = metadata.default_timeout(action, level)
     given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
     folder = environ.get("HA_RSCTMP", "").rstrip("/")
     request = actions.Request(given, Deadline(budget(seconds)), log, folder if folder.startswith("/") else actions.STATE_FOLDER,

@@ -63,7 +63,7 @@ class Site:
             return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
         if probing and answer.exit_code == NOT_FOUND:
             return self._by_evidence(mounted)
-        return State(FAILED, "%s: whether site %s runs is not known" % (answer.words(), self._settings.site))
+        return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
 
     def _resident_state(self) -> State:
         if self._settings.cjcpw_mode == "resident" and self.resident:

@@ -22,7 +22,7 @@ class Vip:
             return State(FAILED, "addresses of this node cannot be read: %s" % error.strerror)
         missing, complaints = [], []
         for vip in self._vips:
-            worth, interface = local.get(addresses.packed(vip), ("", ""))
+            worth, interface = addresses.worth(local.get(addresses.packed(vip), []))
             if not worth:
                 missing.append(vip)
             elif worth != addresses.USABLE:

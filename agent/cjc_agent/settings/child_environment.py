@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 
 from cjc_agent.settings.parameters import Settings
+from cjc_agent.tools import procfs
 from cjc_agent.tools.command import PATH
 
 LOCALE_FILES = ("/etc/locale.conf", "/etc/default/locale")  # RHEL and SLES; Debian
@@ -29,8 +30,7 @@ def system_locale() -> dict[str, str]:
     """Return LANG and LC_* of the system (locale.conf(5)); the caller's are an accident of who called."""
     for path in LOCALE_FILES:
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:
-                return parse_locale(file.read(1 << 16))
+            return parse_locale(procfs.read(path).decode("utf-8", "replace"))
         except OSError:
             continue
     return {}

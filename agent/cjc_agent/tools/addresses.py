@@ -34,13 +34,13 @@ def text_of(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6 if len(address) == 16 else socket.AF_INET, address)
 
 
-def local() -> dict[bytes, tuple[str, str]]:
-    """Return every address of this network namespace: bytes -> (USABLE, TENTATIVE ..., interface name). Raise OSError."""
+def local() -> dict[bytes, list[tuple[int, int]]]:
+    """Return every address of this network namespace: bytes -> its (flags, interface number), for `worth`. Raise OSError."""
     channel = socket.socket(AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     try:
         channel.settimeout(2.0)  # the kernel answers in microseconds
         channel.send(struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST_DUMP, 1, 0, socket.AF_UNSPEC, 0, 0, 0, 0))
-        found: dict[bytes, tuple[str, str]] = {}
+        found: dict[bytes, list[tuple[int, int]]] = {}
         while _take(channel.recv(1 << 16), found):
             pass
         return found
@@ -48,7 +48,7 @@ def local() -> dict[bytes, tuple[str, str]]:
         channel.close()
 
 
-def _take(data: bytes, found: dict[bytes, tuple[str, str]]) -> bool:
+def _take(data: bytes, found: dict[bytes, list[tuple[int, int]]]) -> bool:
     """Take the addresses out of one netlink answer; return whether another one follows."""
     position = 0
     while position + 16 <= len(data):
@@ -64,9 +64,7 @@ def _take(data: bytes, found: dict[bytes, tuple[str, str]]) -> bool:
             if IFA_FLAGS in attributes:
                 flags = struct.unpack("=I", attributes[IFA_FLAGS])[0]
             if address:
-                judged = _judge(flags, index)
-                if address not in found or judged[0] == USABLE:
-                    found[address] = judged
+                found.setdefault(address, []).append((flags, index))
         position += (length + 3) & ~3
     return True
 
@@ -80,6 +78,16 @@ def _attributes(data: bytes, position: int, end: int) -> dict[int, bytes]:
         attributes[kind] = data[position + 4:position + length]
         position += (length + 3) & ~3
     return attributes
+
+
+def worth(places: list[tuple[int, int]]) -> tuple[str, str]:
+    """Given where an address is (`local`), return the best of USABLE, TENTATIVE ... and the interface's name; "" when it is nowhere."""
+    best = ("", "")
+    for flags, index in places:
+        judged = _judge(flags, index)
+        if not best[0] or judged[0] == USABLE:
+            best = judged
+    return best
 
 
 def _judge(flags: int, index: int) -> tuple[str, str]:

@@ -273,9 +273,9 @@ def _call(function: Callable[[], str]) -> None:
 
 def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str) -> None:
     """In the child: become what a daemon may inherit, then exec."""
-    for number in range(1, 32):
-        if number not in (signals.SIGKILL, signals.SIGSTOP):
-            signals.signal(number, signals.SIG_DFL)  # Python ignores SIGPIPE, a caller may ignore others
+    for number in range(1, 32):  # exec resets the rest; Python ignores SIGPIPE, a caller may ignore others
+        if signals.getsignal(number) == signals.SIG_IGN:
+            signals.signal(number, signals.SIG_DFL)
     signals.pthread_sigmask(signals.SIG_SETMASK, [])
     os.umask(0o022)
     if user and user != "root":

@@ -1,11 +1,11 @@
-"""Reading the kernel's own files, which have no size beforehand."""
+"""Reading small files whole, as bytes: the kernel's own, which have no size beforehand, and others without a text layer's cost."""
 from __future__ import annotations
 
 import os
 
 
 def read(path: str) -> bytes:
-    """Return all bytes of a file below /proc. Raise OSError."""
+    """Return all bytes of a file. Raise OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces: list[bytes] = []
