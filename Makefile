@@ -35,8 +35,9 @@ lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 bench: $(VENV)/ready  ## what one monitor costs, against Filesystem + IPaddr2 + anything (root, Debian)
 	@$(NODE) $(VENV)/bin/python tests/bench/monitor.py
 
-.PHONY: golden
-golden:  ## rewrite the golden meta-data from the parameter table (then read the diff)
+.PHONY: docs
+docs:  ## rewrite what is made from the parameter table: docs/parameters.md, the golden meta-data (then read the diff)
+	$(PYTHON) packaging/parameters_page.py > docs/parameters.md
 	sh ocf/jobcenter meta-data > tests/unit/golden/meta-data.xml
 
 $(VENV)/ready: setup.cfg tests/setup
