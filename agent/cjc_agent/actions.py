@@ -33,6 +33,12 @@ TAKE_DOWN_MOST = 30.0  # seconds
 FULL = ("ENOSPC ", "EDQUOT ")
 
 
+def state_folder() -> str:
+    """Return the folder for records and locks: what the cluster names, else the usual one."""
+    given = os.environ.get("HA_RSCTMP", "").rstrip("/")
+    return given if given.startswith("/") else STATE_FOLDER
+
+
 class Verdict:
     """An action's answer: `outcome` is one of the words above, `reason` one line: layer, object, what to do."""
 
@@ -63,7 +69,7 @@ class Stack:
         self.folder, self.instance, self.problems = request.folder, request.instance, request.problems
         self.record = found
         self.runner = Runner(request.folder, "cjc-%s" % (settings.site or "unknown"), request.log.trace)
-        self.disk = disk_of(settings, self.runner, request.log, found.disk if found else None)
+        self.disk = disk_of(settings, self.runner, request.log, request.deadline, found.disk if found else None)
         self.vip = Vip(settings.vip)
         self.site = Site(settings, self.runner, request.log, found, self.disk.scope, request.deadline)
 
@@ -84,16 +90,14 @@ class Stack:
         self.log.info("site: %s runs already, it was not started by this agent: recorded" % self.settings.site)
 
 
-def load_record(request: Request) -> Optional[Record]:
-    """Return the record of the site on this boot; one that cannot be believed is warned about and counts as none."""
-    if not request.settings.site:
-        return None
+def load_record(request: Request, site: str) -> Optional[Record]:
+    """Return the record of a site on this boot; one that cannot be believed is warned about and counts as none."""
     try:
-        return record.load(request.folder, request.settings.site)
+        return record.load(request.folder, site) if site else None
     except statefile.Untrusted as error:
         request.log.warning("record: %s" % error)
     except OSError as error:
-        request.log.warning("record: %s: %s" % (record.path(request.folder, request.settings.site), error.strerror))
+        request.log.warning("record: %s: %s" % (record.path(request.folder, site), error.strerror))
     return None
 
 
@@ -102,7 +106,7 @@ def load_record(request: Request) -> Optional[Record]:
 
 def monitor(request: Request, level: int, probing: bool) -> Verdict:
     """Say whether the site runs here. `level` 0, 10 or 20 as the OCF check levels; `probing`: nothing was started here yet, as far as known."""
-    found = load_record(request)
+    found = load_record(request, request.settings.site)
     if found is None and not request.settings.site:  # a probe with a bad `site`: by what a start has left, and by evidence
         found = record.find(request.folder, request.instance, request.settings.site_db)
         settings = parameters.read(found.settings)[0] if found else request.settings
@@ -209,7 +213,7 @@ def reload(request: Request) -> Verdict:
     verdict = validate(request, 0)
     if not verdict.good:
         return Verdict(FAILED, verdict.reason)
-    found = load_record(request)
+    found = load_record(request, request.settings.site)
     stack = Stack(request, request.settings, found)
     if found is not None:
         found.port = request.settings.port  # 0: asked of daemon.conf again
@@ -230,11 +234,12 @@ def start(request: Request) -> Verdict:
     lock = _lock(request, request.settings.site)
     try:
         lock.take("start", request.deadline)
-        return _start(Stack(request, request.settings, load_record(request)))
     except Busy as error:
         return Verdict(FAILED, "lock: %s: wait for it to end" % error)
     except OSError as error:
         return Verdict(FAILED, "lock: %s: %s: make the state folder writable" % (error.filename, error.strerror))
+    try:
+        return _start(Stack(request, request.settings, load_record(request, request.settings.site)))
     finally:
         lock.release()
 
@@ -254,7 +259,7 @@ def _start(stack: Stack) -> Verdict:
         if verdict.good:
             return verdict
         reason = "started, but " + verdict.reason
-    except LayerError as error:
+    except (LayerError, OSError) as error:
         reason = "%s: %s" % (layer, error)
     return Verdict(FAILED, reason + _take_down(stack))
 
@@ -277,12 +282,11 @@ def _take_down(stack: Stack) -> str:
 
 def stop(request: Request) -> Verdict:
     """Take the site down; good only after seeing that nothing is left. Neither a bad parameter nor a missing product file stands in its way."""
-    found = load_record(request) or (
-        None if request.settings.site else record.find(request.folder, request.instance, request.settings.site_db))
-    settings = parameters.read(found.settings)[0] if found else request.settings
-    for name, words in request.problems.items():
-        request.log.warning("parameter %s: %s: stopping %s" % (name, words, "by the record" if found else "without it"))
-    lock = _lock(request, settings.site)
+    site = request.settings.site
+    if not site:  # bad or missing: a start of this resource has left its name
+        found = record.find(request.folder, request.instance, request.settings.site_db)
+        site = found.settings["site"] if found else ""
+    lock = _lock(request, site)
     from cjc_agent.tools.lock import Busy
     try:
         lock.take("stop", request.deadline)
@@ -291,7 +295,10 @@ def stop(request: Request) -> Verdict:
     except OSError as error:
         request.log.warning("lock: %s: %s: stopping without it" % (error.filename, error.strerror))
     try:
-        return _stop(Stack(request, settings, found))
+        found = load_record(request, site)  # only now: the start that we may have waited for has written it
+        for name, words in request.problems.items():
+            request.log.warning("parameter %s: %s: stopping %s" % (name, words, "by the record" if found else "without it"))
+        return _stop(Stack(request, parameters.read(found.settings)[0] if found else request.settings, found))
     finally:
         lock.release()
 

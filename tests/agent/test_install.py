@@ -66,7 +66,7 @@ def test_a_node_without_a_fit_python_says_so(site: Site, tmp_path: pathlib.Path)
 
 def test_without_psutil_start_says_so_and_stop_works(site: Site) -> None:
     site.start()
-    folders = [path for path in pathlib.Path("/usr/lib/python3/dist-packages").glob("psutil*")]
+    folders = list(pathlib.Path("/usr/lib/python3/dist-packages").glob("psutil*"))
     assert folders
     try:
         for path in folders:

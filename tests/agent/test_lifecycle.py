@@ -56,7 +56,8 @@ def test_the_record_tells_what_was_started(site: Site) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     record = json.loads(path.read_text())
     assert {pid for pid, _ in record["daemons"]} == set(site.daemons().values())
-    assert record["settings"] == site.parameters
+    assert {name: record["settings"][name] for name in site.parameters} == site.parameters
+    assert record["settings"]["vip_wait"] == "10s", "the effective settings, defaults included"
     assert record["disk"]["path"] == site.disk.path
 
 

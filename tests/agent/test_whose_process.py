@@ -111,7 +111,7 @@ def test_two_sites_on_one_disk(site: Site) -> None:
     site.mount()
     second_vip = site.vip.replace("10.77.", "10.78.")
     subprocess.run(["ip", "addr", "add", second_vip + "/24", "dev", "vip0"], check=True)
-    second = dict(site=site.name + "b", site_db=str(site.directory / "second"), vip=second_vip)
+    second = {"site": site.name + "b", "site_db": str(site.directory / "second"), "vip": second_vip}
     site.simulator("cjcmksite", "-d", second["site_db"], "-n", second["site"], "-i", second_vip)
     try:
         site.start()
@@ -125,6 +125,50 @@ def test_two_sites_on_one_disk(site: Site) -> None:
     finally:
         site.call("stop", **second)
         subprocess.run(["ip", "addr", "del", second_vip + "/24", "dev", "vip0"], check=True)
+
+
+def listener(site: Site, address: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """A process that listens at the site's port on an address."""
+    script = "import socket, time; s = socket.create_server((%r, 20816)); print('ready', flush=True); time.sleep(1000)" % address
+    child = site.popen("/usr/bin/python3", "-I", "-c", script, env=environment, stdout=subprocess.PIPE, start_new_session=True, cwd="/")
+    assert child.stdout and child.stdout.readline() == b"ready\n"
+    return child
+
+
+def test_the_local_site_s_daemon_at_the_same_port_lives(site: Site) -> None:
+    """local_daemon=SITE: local and cluster site live together on one port, each on its own address."""
+    local = listener(site, "127.0.0.1", {})
+    assert site.monitor() == 7
+    site.start()
+    assert site.monitor(10) == 0
+    site.stop()
+    assert local.poll() is None and site.monitor() == 7
+
+
+def test_a_foreign_listener_on_the_vip_is_named_before_the_start(site: Site) -> None:
+    foreign = listener(site, site.vip, {"NQS_SITE": "anotherSite"})
+    answer = site.call("start")
+    assert answer.code == 1
+    assert "something listens on %s:20816 (python3" % site.vip in answer.reason and "[%d]" % foreign.pid in answer.reason
+    assert not site.mounted() and foreign.poll() is None
+    assert site.monitor() == 1, "VIP:port is taken: that is not `stopped`"
+    foreign.kill()
+    foreign.wait()
+    site.start()
+
+
+def test_the_agent_may_be_called_by_a_job(site: Site) -> None:
+    """Whoever called us, and we ourselves, are descendants of a recorded daemon then: never ended."""
+    site.start()
+    out = pathlib.Path("/tmp/stop-by-job-" + site.name)
+    exports = "".join("export %s='%s'\n" % pair for pair in site.call_environment(**site.faults("stop=lie")).items())
+    script = pathlib.Path(str(out) + ".sh")
+    script.write_text("cd /\n%s/usr/lib/ocf/resource.d/cjc/jobcenter stop 2>%s.err\necho $? >%s\n" % (exports, out, out))
+    site.simulator("qsub", "-s", site.name, "--", "setsid sh %s; :" % script)
+    wait_until(out.exists, 40)
+    wait_until(lambda: out.read_text() != "")
+    assert out.read_text().strip() == "0", pathlib.Path("%s.err" % out).read_text()
+    assert not site.mounted() and not site.daemons()
 
 
 def test_a_hung_status_call_is_not_a_daemon(site: Site) -> None:

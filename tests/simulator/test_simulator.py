@@ -726,6 +726,6 @@ def test_daemons_can_hold_nothing_and_have_several_faults(node):
     job = node.submit("true")
     wait_for(lambda: node.state(job) == "done")
     for pid in node.pids().values():
-        wait_for(lambda: not any(str(node.db) in name for name in open_files(pid)))
+        wait_for(lambda pid=pid: not any(str(node.db) in name for name in open_files(pid)))
     assert node.cjcpw("stop", faults="stop_wait=0.2").code == 4
     wait_for(lambda: "heartbeat" in (node.db / "nqs/log/log.log").read_text())

@@ -27,7 +27,6 @@ VERBS = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Given the words after `cjc-agent`, do what they say and return the exit code."""
-    settle()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: a child of ours is ended before we are
     try:
         options = _parser().parse_args(arguments)
@@ -35,7 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(metadata.xml())
             sys.stdout.flush()
             return GOOD
-        return _act(options)
+        given = conf_file.read(options.conf) if options.conf is not None else {}
+        settle()  # only now: --conf may be a relative path
+        return _act(options, given)
     except SystemExit as error:  # argparse has said why
         return error.code if isinstance(error.code, int) else USAGE
     except conf_file.BadConf as error:
@@ -69,8 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _act(options: argparse.Namespace) -> int:
-    given = conf_file.read(options.conf) if options.conf else {}
+def _act(options: argparse.Namespace, given: dict[str, str]) -> int:
     for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS:
         value = getattr(options, "parameter_" + row.name)
         if value is not None:
@@ -78,7 +78,7 @@ def _act(options: argparse.Namespace) -> int:
     settings = parameters.read(given)[0]
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
     log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
-    request = Request(given, Deadline(budget(timeout)), log, _state_folder(), "")
+    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), "")
     if options.verb != "stop":  # stop goes on with what it can use
         for name, words in request.problems.items():
             return _complain("parameter %s: %s" % (name, words))
@@ -93,11 +93,6 @@ def _act(options: argparse.Namespace) -> int:
         "validate": lambda: actions.validate(request, 10),
     }[options.verb]()
     return _answer(options.verb, settings.site, verdict, options.json)
-
-
-def _state_folder() -> str:
-    folder = os.environ.get("HA_RSCTMP", "").rstrip("/")
-    return folder if folder.startswith("/") else actions.STATE_FOLDER
 
 
 def _status(request: Request, as_json: bool) -> int:

@@ -55,14 +55,12 @@ def _act(action: str, log: Log) -> Verdict:
     environ = os.environ
     level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
     timeout = environ.get(PREFIX + "CRM_meta_timeout", "")
-    seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() else 0
+    seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and len(timeout) < 12 else 0
     if not seconds:  # called by hand
         from cjc_agent.settings import metadata
         seconds = metadata.default_timeout(action, level)
     given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
-    folder = environ.get("HA_RSCTMP", "").rstrip("/")
-    request = actions.Request(given, Deadline(budget(seconds)), log, folder if folder.startswith("/") else actions.STATE_FOLDER,
-                              environ.get("OCF_RESOURCE_INSTANCE", ""))
+    request = actions.Request(given, Deadline(budget(seconds)), log, actions.state_folder(), environ.get("OCF_RESOURCE_INSTANCE", ""))
     if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
         log.trace_to(_trace_path(action))
     if action == "monitor":
@@ -96,13 +94,19 @@ def _answer(action: str, verdict: Verdict, log: Log) -> int:
 def _exit_reason(words: str) -> None:
     """The line that pcs and crm_mon show: ocf_exit_reason in resource-agents' ocf-shellfuncs."""
     prefix = os.environ.get("OCF_EXIT_REASON_PREFIX") or "ocf-exit-reason:"
-    os.write(2, ("%s%s\n" % (prefix, logging.one_line(words))).encode("utf-8", "replace"))
+    try:
+        os.write(2, ("%s%s\n" % (prefix, logging.one_line(words))).encode("utf-8", "replace"))
+    except OSError:
+        pass  # nobody reads it; the exit code and the log say the same
 
 
 def _print(text: str) -> None:
     data = memoryview(text.encode("utf-8"))
-    while data:
-        data = data[os.write(1, data):]
+    try:
+        while data:
+            data = data[os.write(1, data):]
+    except BrokenPipeError:
+        pass  # the reader has had enough
 
 
 def _trace_path(action: str) -> str:
@@ -118,7 +122,7 @@ def _unexpected(action: str, error: Exception) -> str:
     import traceback
 
     from cjc_agent.tools import statefile
-    path = "%s/cjc-agent-unexpected.%s" % (os.environ.get("HA_RSCTMP") or actions.STATE_FOLDER, action)
+    path = "%s/cjc-agent-unexpected.%s" % (actions.state_folder(), action)
     words = "agent: unexpected %s: %s" % (type(error).__name__, error)
     try:
         statefile.write(path, traceback.format_exc().encode("utf-8", "replace"))

@@ -23,8 +23,8 @@ class Disk:
 
     exclusive = False  # mounted on one node at a time: left mounted while the site is stopped, it was not stopped cleanly
 
-    def __init__(self, settings: Settings, runner: Runner, log: Log, resolved: dict[str, str]) -> None:
-        self._settings, self._runner, self._log = settings, runner, log
+    def __init__(self, settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: dict[str, str]) -> None:
+        self._settings, self._runner, self._log, self._deadline = settings, runner, log, deadline
         self.resolved = resolved
         self.launched = False  # whether this action has called mount
 
@@ -104,17 +104,17 @@ class MountedDisk(Disk):
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop: umount first, and look for holders only when it is busy."""
         told: dict[int, str] = {}
-        complaint = ""
+        complaint = holding = ""
         patience = Deadline(min(5.0, deadline.left() * 0.3))  # for TERM; KILL follows
         for _ in deadline.polls(first=0.05, longest=0.5):
-            complaint = self._unmount_all(deadline) or ""
+            complaint = self._unmount_all(deadline) or complaint
             mounts = self._to_unmount(mountinfo.read())
             if not mounts:
                 return
-            complaint += self._end_holders(mounts, patience.expired(), told)
+            holding = self._end_holders(mounts, patience.expired(), told)
         left = self._to_unmount(mountinfo.read())
         if left:
-            raise LayerError("%s is still mounted: %s" % (left[0].words(), complaint or "no time left"))
+            raise LayerError("%s is still mounted: %s" % (left[0].words(), (complaint or "no time left") + holding))
 
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
@@ -173,7 +173,7 @@ class BlockDisk(MountedDisk):
 
     def _device(self, deadline: Deadline) -> tuple[str, str]:
         """Return (path, "major:minor") of the device, from the record if it is there. Raise blockdevice.Unresolved."""
-        if self.resolved.get("device") == self._settings.device and self._settings.device:
+        if self.resolved.get("device") == self._settings.device and {"path", "number"} <= self.resolved.keys():
             return self.resolved["path"], self.resolved["number"]
         path = blockdevice.resolve(self._settings.device, self._runner, deadline)
         self.resolved.update(path=path, number=blockdevice.number(path), device=self._settings.device)
@@ -182,7 +182,7 @@ class BlockDisk(MountedDisk):
     def _judge(self, mounts: list[mountinfo.Mount]) -> State:
         top = mountinfo.top_at(mounts, self._settings.directory)
         try:
-            path, number = self._device(Deadline(10))
+            path, number = self._device(self._deadline.part(10.0))
         except blockdevice.Unresolved as error:
             if top is not None:
                 return State(FAILED, "%s is mounted, but which device it should be is not known: %s" % (top.words(), error))
@@ -281,7 +281,7 @@ class NetworkDisk(MountedDisk):
     def _is_ours(self, mount: mountinfo.Mount) -> bool:
         if mount.point != self._settings.directory or (mount.fstype not in NETWORK_TYPES and mount.fstype != self._settings.fstype):
             return False
-        recorded = self.resolved["source"] if self.resolved.get("device") == self._settings.device else ""
+        recorded = self.resolved.get("source", "") if self.resolved.get("device") == self._settings.device else ""
         # EFS with TLS shows 127.0.0.1:/ as its source: only our own start knows that it is the right one
         return mount.source.rstrip("/") == self._settings.device.rstrip("/") or (bool(recorded) and mount.source == recorded)
 
@@ -296,9 +296,9 @@ class NetworkDisk(MountedDisk):
         return ["umount", "-f", "-c", "--", point]
 
 
-def disk_of(settings: Settings, runner: Runner, log: Log, resolved: Optional[dict[str, str]] = None) -> Disk:
+def disk_of(settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: Optional[dict[str, str]] = None) -> Disk:
     """Given the settings, return the kind of disk they name; `resolved` is the record's `disk`."""
     kind = ClusterDisk
     if settings.device and settings.directory:
         kind = NetworkDisk if values.is_network(settings.device) else BlockDisk  # type: ignore[assignment]
-    return kind(settings, runner, log, dict(resolved or {}))
+    return kind(settings, runner, log, deadline, dict(resolved or {}))

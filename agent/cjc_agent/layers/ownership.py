@@ -20,7 +20,7 @@ class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
     `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `unowned`: VIP:port where something listens
-    whose process is not to be seen."""
+    that is not to be seen, or not to be ended."""
 
     def __init__(self) -> None:
         self.daemons: dict[int, Process] = {}
@@ -51,26 +51,29 @@ def take(site: str, vips: Iterable[str], port: int, nqs_home: str, recorded: Ite
     """
     census = Census()
     table = {pid: process for pid, process in processes.table().items() if pid > 1 and not process.dead}
-    ours = processes.ancestors(table, os.getpid())
     session = table[os.getpid()].session
-    strangers = set()  # those who may never be judged the site's
+    ours = processes.ancestors(table, os.getpid()) | {pid for pid, process in table.items() if process.session == session}
+    strangers = set(ours)  # those whose holding of the mount says nothing about the site
+    others = set(ours)  # those who are never ended
     for pid, process in table.items():
         mark, is_call = _marks(pid)
-        if pid in ours or process.session == session:
-            strangers.add(pid)
-        elif mark == site and site and is_call:
+        if pid in ours:
+            continue
+        if mark == site and site and is_call:
             census.calls[pid] = process
         elif mark == site and site and process.tty == 0:
             census.candidates[pid] = process
-        elif mark or process.tty:
+        elif mark not in ("", site):
+            others.add(pid)
+        if (mark or process.tty) and pid not in census.candidates:
             strangers.add(pid)
-    _by_record(census, table, recorded)
+    _by_record(census, table, recorded, ours)
     for pid, process in census.candidates.items():
         if mountinfo.is_below(processes.link(pid, "exe"), nqs_home):
             census.daemons[pid] = process
-    _by_listening(census, table, strangers, {addresses.packed(vip): vip for vip in vips}, port)
+    _by_listening(census, table, others, {addresses.packed(vip): vip for vip in vips}, port)
     if mounted and scope[0]:
-        for pid in holders.find(scope[0], scope[1], [pid for pid in table if pid not in strangers and pid not in census.calls]):
+        for pid in holders.find(scope[0], scope[1], [pid for pid in table if pid not in strangers]):
             if pid not in census.candidates and pid not in census.daemons:
                 census.mere_holders[pid] = table[pid]
             census.daemons[pid] = table[pid]
@@ -88,22 +91,22 @@ def _marks(pid: int) -> tuple[str, bool]:
     return site, is_call
 
 
-def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tuple[int, int]]) -> None:
+def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tuple[int, int]], ours: set[int]) -> None:
     """Those in the record, and their descendants: jobs that run now, whatever they made of their environment."""
     roots = [pid for pid, start in recorded if pid in table and table[pid].start == start]
     for pid in [*roots, *processes.descendants(table, roots)]:
-        if pid not in census.calls:
+        if pid not in census.calls and pid not in ours:  # we may have been called by a job of the site
             census.daemons[pid] = table[pid]
 
 
-def _by_listening(census: Census, table: dict[int, Process], strangers: set[int], vips: dict[bytes, str], port: int) -> None:
-    """Those that listen on VIP:port; on the wildcard address, which may be the local site's, only those that carry the variable."""
+def _by_listening(census: Census, table: dict[int, Process], others: set[int], vips: dict[bytes, str], port: int) -> None:
+    """Those that listen on VIP:port, whoever they are; on any other address, which may be the local site's, those that carry the variable."""
     found = sockets.listeners(port) if vips or census.candidates else []
     owners = sockets.owners([inode for _, inode in found], list(table))
     for address, inode in found:
-        wildcard = not any(address)
-        holding = owners[inode] & set(census.candidates) if wildcard else owners[inode] - strangers
+        holding = owners[inode] - others if address in vips else owners[inode] & set(census.candidates)
         for pid in holding:
             census.daemons[pid] = census.listeners[pid] = table[pid]
-        if address in vips and not owners[inode]:
-            census.unowned.append("%s:%d" % (vips[address], port))
+        if address in vips and not holding:
+            who = " (%s)" % processes.describe(table[pid] for pid in owners[inode]) if owners[inode] else ""
+            census.unowned.append("%s:%d%s" % (vips[address], port, who))

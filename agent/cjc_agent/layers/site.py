@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 GRACEFUL, TERM, KILL = 0.50, 0.10, 0.05  # shares of a stop's budget; the rest is the disk's
 GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
-NOT_FOUND = 127
+NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 
 class Site:
@@ -51,7 +51,7 @@ class Site:
     def state(self, mounted: bool, probing: bool = False) -> State:
         """RUNNING, STOPPED or FAILED. `mounted`: the disk is up; without it cjcpw is not called and processes and listeners alone decide.
 
-        `probing`: where cjcpw is not there at all, decide by that evidence too.
+        `probing`: where cjcpw cannot be run at all, decide by that evidence too.
         """
         if not mounted or not self._settings.site:
             return self._by_evidence(mounted)
@@ -61,7 +61,7 @@ class Site:
         if answer.exit_code in self._settings.status_stopped:
             state = self._by_evidence(mounted)
             return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
-        if probing and answer.exit_code == NOT_FOUND:
+        if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence(mounted)
         return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
 
@@ -139,7 +139,7 @@ class Site:
             answer = self._status(deadline)
             if answer.exit_code in self._settings.status_running:
                 return
-            if answer.exit_code in (126, NOT_FOUND):
+            if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
         raise LayerError("cjcpw start was answered, but the site does not come up: %s" % (answer.words() if answer else "no time left"))
 

@@ -15,7 +15,7 @@ WORDS = {actions.GOOD: "running", actions.STOPPED: "stopped"}
 def look(request: Request, level: int) -> dict[str, Any]:
     """Return the site's name, its `state` in a word with a `reason`, the `layers`, port, daemons (names with pids), and what is recorded."""
     verdict = actions.monitor(request, level, probing=True)
-    stack = Stack(request, request.settings, actions.load_record(request))
+    stack = Stack(request, request.settings, actions.load_record(request, request.settings.site))
     disk = stack.disk.state()
     layers = {"disk": disk, "vip": stack.vip.state(), "site": stack.site.state(disk.running, probing=True)}
     return {

@@ -13,7 +13,9 @@ CALL_MARK = "CJC_AGENT_CALL"  # "1" in our own status and stop calls, which must
 
 def make(settings: Settings, call: bool) -> dict[str, str]:
     """Given the settings, return a new environment with NQS_SITE. `call`: a status or stop call, not a start, whose children are the daemons."""
-    environment = {"PATH": PATH, "HOME": "/root", "USER": "root", "LOGNAME": "root"}  # another `user` is looked up in the child
+    environment = {"PATH": PATH}
+    if settings.user in ("", "root"):  # another user's are looked up in the child
+        environment.update(HOME="/root", USER="root", LOGNAME="root")
     environment.update(system_locale())
     if os.environ.get("TZ"):
         environment["TZ"] = os.environ["TZ"]

@@ -15,9 +15,11 @@ def read(path: str) -> dict[str, str]:
     """Given a path, return parameter name -> text. Raise BadConf."""
     try:
         with open(path, "rb") as file:
-            data = file.read(LARGEST)
+            data = file.read(LARGEST + 1)
     except OSError as error:
         raise BadConf("%s: %s" % (path, error.strerror)) from error
+    if len(data) > LARGEST:
+        raise BadConf("%s: larger than %d bytes: is it a configuration file?" % (path, LARGEST))
     return parse(data, path)
 
 

@@ -10,7 +10,7 @@ from cjc_agent.settings.parameters import DEFAULT_PORT
 def parse(text: str) -> dict[str, tuple[str, int]]:
     """Given a file's text, return key -> (value, line number); the last of equal keys wins, other lines are left out."""
     found = {}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         key, equals, value = line.split("#", 1)[0].partition("=")
         if equals and key.strip():
             found[key.strip()] = (value.strip(), number)

@@ -171,7 +171,7 @@ BY_NAME = {parameter.name: parameter for parameter in PARAMETERS + CONF_PARAMETE
 
 
 class Settings:
-    """The values of one site, frozen; attributes are named like the parameters. `texts` keeps what was given, for the record."""
+    """The values of one site, frozen; attributes are named like the parameters. `texts` are the same as text, defaults included."""
 
     site: str
     site_db: str
@@ -232,9 +232,9 @@ def read(given: dict[str, str]) -> tuple[Settings, dict[str, str]]:
         elif parameter.required:
             problems[parameter.name] = "is not given: set it"
         if parameter.name not in found:
-            found[parameter.name] = _default(parameter)
-    if found["cjcpw_mode"] == "resident" and "start_args" not in texts:
-        found["start_args"] = ()
+            found[parameter.name], texts[parameter.name] = _default(parameter), parameter.default
+    if found["cjcpw_mode"] == "resident" and "start_args" not in given:
+        found["start_args"], texts["start_args"] = (), ""
     for name, words in _contradictions(found, problems):
         problems.setdefault(name, words)
     return Settings(found, texts), problems

@@ -41,7 +41,7 @@ def folder(given: str) -> str:
 
 def device(given: str) -> str:
     """What mount(8) is given: /dev/..., LABEL=, UUID= or host:/export."""
-    if given.startswith("/dev/"):
+    if given.startswith("/dev/") and path(given) != "/dev":
         return path(given)
     if given.startswith(TAGS) and given.split("=", 1)[1]:
         return given

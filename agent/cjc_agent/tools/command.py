@@ -220,7 +220,11 @@ def _memory_file() -> int:
 
 def _seal(descriptor: int) -> None:
     """From now on whoever still has the memory file open can write nothing into it."""
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)
+    bounds = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | bounds)
+    except OSError:  # EBUSY: somebody has it mapped; then it can at least not grow
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, bounds)
 
 
 def _read_back(descriptor: int) -> str:
@@ -279,7 +283,7 @@ def _execute(programs: list[str], arguments: list[str], environment: dict[str, s
     signals.pthread_sigmask(signals.SIG_SETMASK, [])
     os.umask(0o022)
     if user and user != "root":
-        environment = dict(environment, **_become(user))
+        environment = dict(_become(user), **environment)
     code = 127
     for program in programs:
         try:
@@ -291,7 +295,7 @@ def _execute(programs: list[str], arguments: list[str], environment: dict[str, s
             code = 126
             break
     if code == 127:
-        os.write(2, ("%s: no such command\n" % ", ".join(programs)).encode("utf-8", "replace"))
+        os.write(2, ("%s: no such command, or its interpreter is missing\n" % ", ".join(programs)).encode("utf-8", "replace"))
     os._exit(code)
 
 

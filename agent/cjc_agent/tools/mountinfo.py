@@ -10,12 +10,12 @@ READ_ONLY = frozenset(("ro", "emergency_ro", "shutdown"))
 
 
 class Mount:
-    """One line: mount `id`, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`."""
+    """One line: mount `id`, `parent` id, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`."""
 
-    __slots__ = ("id", "device", "root", "point", "fstype", "source", "read_only")
+    __slots__ = ("id", "parent", "device", "root", "point", "fstype", "source", "read_only")
 
-    def __init__(self, id: int, device: str, root: str, point: str, fstype: str, source: str, read_only: bool) -> None:
-        self.id, self.device, self.root, self.point = id, device, root, point
+    def __init__(self, id: int, parent: int, device: str, root: str, point: str, fstype: str, source: str, read_only: bool) -> None:
+        self.id, self.parent, self.device, self.root, self.point = id, parent, device, root, point
         self.fstype, self.source, self.read_only = fstype, source, read_only
 
     def words(self) -> str:
@@ -32,7 +32,7 @@ def parse(text: str) -> list[Mount]:
             dash = words.index("-", 6)
             fstype, source, superblock = words[dash + 1], words[dash + 2], words[dash + 3]
             read_only = "ro" in words[5].split(",") or not READ_ONLY.isdisjoint(superblock.split(","))
-            mounts.append(Mount(int(words[0]), words[2], _plain(words[3]), _plain(words[4]), fstype, _plain(source), read_only))
+            mounts.append(Mount(int(words[0]), int(words[1]), words[2], _plain(words[3]), _plain(words[4]), fstype, _plain(source), read_only))
         except (ValueError, IndexError):
             continue
     return mounts
@@ -68,22 +68,22 @@ def read(process: str = "self") -> list[Mount]:
     return parse(text.decode("utf-8", "surrogateescape"))
 
 
-def top_at(mounts: list[Mount], point: str) -> Mount | None:
-    """Return the mount that is seen at `point` (the last of those stacked there), or None."""
-    found = None
-    for mount in mounts:
-        if mount.point == point:
-            found = mount
-    return found
-
-
 def containing(mounts: list[Mount], path: str) -> Mount | None:
-    """Return the mount on which `path` lies."""
-    best = None
-    for mount in mounts:
-        if is_below(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
-            best = mount
-    return best
+    """Return the mount on which `path` lies, as a path walk would find it: what a later mount on a parent folder hides does not count."""
+    inside = {mount.id for mount in mounts}
+    here = next((mount for mount in mounts if mount.parent not in inside or mount.parent == mount.id), None)
+    while here is not None:
+        on_the_way = [mount for mount in mounts if mount.parent == here.id and mount is not here and is_below(path, mount.point)]
+        if not on_the_way:
+            break
+        here = min(on_the_way, key=lambda mount: len(mount.point))
+    return here if here is not None and is_below(path, here.point) else None
+
+
+def top_at(mounts: list[Mount], point: str) -> Mount | None:
+    """Return the mount that is seen at `point`, or None when nothing is mounted there."""
+    mount = containing(mounts, point)
+    return mount if mount is not None and mount.point == point else None
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -2,7 +2,7 @@
 import os
 import sys
 
-from .outcome import (BAD_DAEMON_CONF, LICENCE_MISSING, LICENCE_WITHOUT_CJC, Refusal)
+from .outcome import BAD_DAEMON_CONF, LICENCE_MISSING, LICENCE_WITHOUT_CJC, Refusal
 
 DEFAULT_PORT = 20816
 MOST_ADDRESSES = 5

@@ -1,8 +1,17 @@
 """Cluster sites: this node's registry of them, and the site DB on the shared disk."""
 import os
 
-from .outcome import (BAD_SITE_NAME, CANNOT_CREATE, NO_NQS_SITE, NOT_REGISTERED, REGISTERED_ELSEWHERE,
-                      SITE_DB_EXISTS, SITE_DB_MISSING, SITE_DB_OF_ANOTHER, Refusal)
+from .outcome import (
+    BAD_SITE_NAME,
+    CANNOT_CREATE,
+    NO_NQS_SITE,
+    NOT_REGISTERED,
+    REGISTERED_ELSEWHERE,
+    SITE_DB_EXISTS,
+    SITE_DB_MISSING,
+    SITE_DB_OF_ANOTHER,
+    Refusal,
+)
 
 FIRST_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 CHARACTERS = FIRST_CHARACTERS | frozenset("._-")
@@ -93,6 +102,7 @@ def create_database(directory, name, daemon_conf):
     import shutil
     import sqlite3
     import tempfile
+
     from . import jobs
     target = f"{directory}/nqs"
     exists = Refusal(SITE_DB_EXISTS, f"{target} exists already (site {owner_of(directory) or 'unknown'}): "

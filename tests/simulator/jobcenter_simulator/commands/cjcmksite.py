@@ -2,7 +2,8 @@
 import argparse
 import os
 
-from .. import outcome, site as sites
+from .. import outcome
+from .. import site as sites
 from ..config import Product, is_port, problem_with_addresses
 from ..outcome import Refusal, say
 
