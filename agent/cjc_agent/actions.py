@@ -8,7 +8,7 @@ import os
 
 from cjc_agent.layers.disk import disk_of
 from cjc_agent.layers.site import Site
-from cjc_agent.layers.state import LayerError, State
+from cjc_agent.layers.state import LayerError
 from cjc_agent.layers.vip import Vip
 from cjc_agent.settings import parameters
 from cjc_agent.settings.parameters import Settings
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
+    from cjc_agent.tools.lock import Lock
     from cjc_agent.tools.record import Record
 
 # what an action found out
@@ -69,24 +70,29 @@ class Stack:
         self.folder, self.instance, self.problems = request.folder, request.instance, request.problems
         self.record = found
         self.runner = Runner(request.folder, "cjc-%s" % (settings.site or "unknown"), request.log.trace)
-        self.disk = disk_of(settings, self.runner, request.log, request.deadline, found.disk if found else None)
+        known = found is not None or not {"device", "directory"} & request.problems.keys()
+        self.disk = disk_of(settings, self.runner, request.log, request.deadline, found.disk if found else None, known)
         self.vip = Vip(settings.vip)
         self.site = Site(settings, self.runner, request.log, found, self.disk.scope, request.deadline)
 
-    def write_record(self, daemons: list[tuple[int, int]]) -> None:
+    def write_record(self) -> None:
         """Remember what runs here. A state folder that cannot be written is warned about: the site runs all the same."""
         from cjc_agent.tools import processes
-        made = record.Record(self.settings.texts, self.instance, processes.boot_id(), self.disk.resolved, self.site.port(mounted=True),
-                             daemons, self.site.resident)
-        self.record = made
+        site = self.site
+        self.record = record.Record(self.settings.texts, self.instance, processes.boot_id(), self.disk.resolved, site.port(), site.daemons,
+                                    site.resident, site.before)
         try:
-            record.save(self.folder, made)
+            record.save(self.folder, self.record)
         except OSError as error:
             self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
 
     def adopt(self) -> None:
-        """Write the record of a site that runs without our having started it."""
-        self.write_record(self.site.learn_daemons(None))
+        """Write the record of a site that runs without our having finished a start of it; not while a start or stop is at work."""
+        self.site.learn_daemons()
+        # a stop may have come and gone since we asked: ask again, and write at once
+        if _lock(self.folder, self.settings.site).is_held() or not self.site.state(disk_up=True).running:
+            return
+        self.write_record()
         self.log.info("site: %s runs already, it was not started by this agent: recorded" % self.settings.site)
 
 
@@ -107,11 +113,15 @@ def load_record(request: Request, site: str) -> Optional[Record]:
 def monitor(request: Request, level: int, probing: bool) -> Verdict:
     """Say whether the site runs here. `level` 0, 10 or 20 as the OCF check levels; `probing`: nothing was started here yet, as far as known."""
     found = load_record(request, request.settings.site)
-    if found is None and not request.settings.site:  # a probe with a bad `site`: by what a start has left, and by evidence
+    if found is None and not request.settings.site:  # by what a start of this resource has left, and by evidence
         found = record.find(request.folder, request.instance, request.settings.site_db)
-        settings = parameters.read(found.settings)[0] if found else request.settings
-        return _monitor(Stack(request, settings, found), level, probing)
-    return _monitor(Stack(request, request.settings, found), level, probing)
+    settings = request.settings
+    if found and request.problems:
+        # what is wrong now was right when the site was started: a slip of the pen must not bring a healthy site down
+        for name, words in request.problems.items():
+            request.log.warning("parameter %s: %s: monitoring with %r, as it was started" % (name, words, found.settings.get(name, "")))
+        settings = parameters.read(dict(request.settings.texts, **{name: found.settings.get(name, "") for name in request.problems}))[0]
+    return _monitor(Stack(request, settings, found), level, probing)
 
 
 def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
@@ -123,6 +133,8 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
         return _running(stack, level)
     if not site.stopped:
         return Verdict(FAILED, "site: " + site.reason)
+    if stack.record is not None and not disk.running:
+        return Verdict(FAILED, "disk: %s, though site %s was started on this node" % (disk.reason, stack.settings.site))
     if stack.record is not None:
         return Verdict(FAILED, "site: %s was started on this node and is gone: see JobCenter's own log" % stack.settings.site)
     if disk.running and stack.disk.exclusive:
@@ -132,7 +144,7 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
 
 def _running(stack: Stack, level: int) -> Verdict:
     """The site runs on its disk: what else must be true."""
-    for name, words in stack.problems.items():
+    for name, words in stack.problems.items() if stack.record is None else ():
         return Verdict(FAILED, "parameter %s: %s" % (name, words))
     vip = stack.vip.state()
     if not vip.running:
@@ -142,12 +154,12 @@ def _running(stack: Stack, level: int) -> Verdict:
         if complaint:
             return Verdict(FAILED, "site: " + complaint)
     if level >= 20:
-        result = stack.runner.call("write test", lambda: write_test(stack.settings.site_db), stack.deadline)
+        result = stack.runner.call("write test", lambda: write_test(stack.settings.site_db), stack.deadline, stack.settings.user)
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
             return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
-    if stack.record is None:
+    if stack.record is None or stack.record.before is not None:
         stack.adopt()
     return Verdict(GOOD)
 
@@ -190,10 +202,10 @@ def validate(request: Request, level: int) -> Verdict:
 
 
 def _validate_directory(stack: Stack) -> Verdict:
-    directory = stack.settings.directory
-    if not directory or mountinfo.top_at(mountinfo.read(), directory):
+    directory, site_db = stack.settings.directory, stack.settings.site_db
+    if directory and mountinfo.top_at(mountinfo.read(), directory):
         return Verdict(GOOD)
-    result = stack.runner.call("look at " + directory, lambda: _look_at_directory(directory), stack.deadline.part(10.0))
+    result = stack.runner.call("look at " + (directory or site_db), lambda: _look_at_directory(directory, site_db), stack.deadline.part(10.0))
     if result.ok and not result.output:
         return Verdict(GOOD)
     if result.exit_code == 0:
@@ -201,11 +213,13 @@ def _validate_directory(stack: Stack) -> Verdict:
     return Verdict(FAILED, "disk: " + result.words())
 
 
-def _look_at_directory(directory: str) -> str:
-    if not os.path.isdir(directory):
+def _look_at_directory(directory: str, site_db: str) -> str:
+    """Mounts are known by their real path: what is reached through a link would never be found among them."""
+    if directory and not os.path.isdir(directory):
         return "mount point %s is no directory: create it (mkdir -p %s) on this node" % (directory, directory)
-    real = os.path.realpath(directory)
-    return "" if real == directory else "mount point %s is reached through a symbolic link: write %s" % (directory, real)
+    name, path = ("mount point", directory) if directory else ("site_db", site_db)
+    real = os.path.realpath(path)
+    return "" if real == path else "%s %s is reached through a symbolic link: write %s" % (name, path, real)
 
 
 def reload(request: Request) -> Verdict:
@@ -213,11 +227,15 @@ def reload(request: Request) -> Verdict:
     verdict = validate(request, 0)
     if not verdict.good:
         return Verdict(FAILED, verdict.reason)
-    found = load_record(request, request.settings.site)
-    stack = Stack(request, request.settings, found)
-    if found is not None:
-        found.port = request.settings.port  # 0: asked of daemon.conf again
-        stack.write_record(found.daemons)
+    lock, complaint = _locked(request, request.settings.site, "reload-agent")
+    if complaint:
+        return Verdict(FAILED, complaint)
+    try:
+        found = load_record(request, request.settings.site)
+        if found is not None:
+            Stack(request, request.settings, found).write_record()
+    finally:
+        lock.release()
     verdict = monitor(request, 0, probing=False)
     return verdict if verdict.good else Verdict(FAILED, verdict.reason or "site: not running, nothing to reload")
 
@@ -230,14 +248,9 @@ def start(request: Request) -> Verdict:
     verdict = validate(request, 10)
     if not verdict.good:
         return verdict
-    from cjc_agent.tools.lock import Busy
-    lock = _lock(request, request.settings.site)
-    try:
-        lock.take("start", request.deadline)
-    except Busy as error:
-        return Verdict(FAILED, "lock: %s: wait for it to end" % error)
-    except OSError as error:
-        return Verdict(FAILED, "lock: %s: %s: make the state folder writable" % (error.filename, error.strerror))
+    lock, complaint = _locked(request, request.settings.site, "start")
+    if complaint:
+        return Verdict(FAILED, complaint)
     try:
         return _start(Stack(request, request.settings, load_record(request, request.settings.site)))
     finally:
@@ -245,7 +258,7 @@ def start(request: Request) -> Verdict:
 
 
 def _start(stack: Stack) -> Verdict:
-    stack.site.end_leftovers(mounted=False)
+    stack.site.end_leftovers()
     climb = Deadline(stack.deadline.left() - min(stack.deadline.left() * TAKE_DOWN_SHARE, TAKE_DOWN_MOST))
     layer = "disk"
     try:
@@ -253,8 +266,8 @@ def _start(stack: Stack) -> Verdict:
         layer = "vip"
         stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
         layer = "site"
-        if stack.site.start(climb):
-            stack.write_record(stack.site.daemons)
+        if stack.site.start(climb, stack.write_record):
+            stack.write_record()
         verdict = _monitor(stack, 0, probing=False)
         if verdict.good:
             return verdict
@@ -286,14 +299,11 @@ def stop(request: Request) -> Verdict:
     if not site:  # bad or missing: a start of this resource has left its name
         found = record.find(request.folder, request.instance, request.settings.site_db)
         site = found.settings["site"] if found else ""
-    lock = _lock(request, site)
-    from cjc_agent.tools.lock import Busy
-    try:
-        lock.take("stop", request.deadline)
-    except Busy as error:
-        return Verdict(FAILED, "lock: %s: wait for it to end" % error)
-    except OSError as error:
-        request.log.warning("lock: %s: %s: stopping without it" % (error.filename, error.strerror))
+    lock, complaint = _locked(request, site, "stop")
+    if complaint.startswith(BUSY):
+        return Verdict(FAILED, complaint)
+    if complaint:
+        request.log.warning(complaint + ": stopping without it")
     try:
         found = load_record(request, site)  # only now: the start that we may have waited for has written it
         for name, words in request.problems.items():
@@ -304,19 +314,25 @@ def stop(request: Request) -> Verdict:
 
 
 def _stop(stack: Stack) -> Verdict:
-    left = []
-    disk = stack.disk.state()
-    stack.site.end_leftovers(disk.running)
+    left, words = [], ""
     try:
-        stack.site.stop(disk.running, stack.deadline)
-    except LayerError as error:
-        left.append("site: %s" % error)
+        stack.disk.before_stop(stack.deadline)
+        stack.site.end_leftovers()
+        stack.site.stop(stack.disk.state().running, stack.deadline)
+    except (LayerError, OSError) as error:
+        words = str(error)
     try:
         stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
         left.append("disk: %s" % error)
-    if not left:
-        left += _seen_left(stack)
+    # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
+    if not left and stack.disk.left():
+        left.append("disk: " + stack.disk.left())
+    evidence = stack.site.census().evidence()
+    if evidence:
+        left.append("site: " + (words or evidence))
+    elif words:
+        stack.log.warning("site: %s: gone since" % words)
     if left:
         return Verdict(FAILED, "; ".join(left))
     try:
@@ -327,18 +343,23 @@ def _stop(stack: Stack) -> Verdict:
     return Verdict(GOOD)
 
 
-def _seen_left(stack: Stack) -> list[str]:
-    """Look once more at everything: 0 is said only after seeing that nothing is left."""
-    disk: State = stack.disk.state()
-    left = []
-    if stack.disk.exclusive and not disk.stopped:
-        left.append("disk: " + disk.reason)
-    evidence = stack.site.census(disk.running).evidence()
-    if evidence:
-        left.append("site: " + evidence)
-    return left
+BUSY = "lock: "
 
 
-def _lock(request: Request, site: str):  # type: ignore[no-untyped-def]
+def _lock(folder: str, site: str) -> Lock:
     from cjc_agent.tools.lock import Lock
-    return Lock(os.path.join(request.folder, "cjc-%s.lock" % (site or "unknown")))
+    return Lock(os.path.join(folder, "cjc-%s.lock" % (site or "unknown")))
+
+
+def _locked(request: Request, site: str, what: str) -> tuple[Lock, str]:
+    """Take the site's lock for an action; return it, and words for why it could not be taken ("" when it was; they begin with BUSY when
+    somebody else has it)."""
+    from cjc_agent.tools.lock import Busy
+    lock = _lock(request.folder, site)
+    try:
+        lock.take(what, request.deadline)
+        return lock, ""
+    except Busy as error:
+        return lock, BUSY + "%s: wait for it to end" % error
+    except OSError as error:
+        return lock, "state folder: %s: %s: correct it" % (error.filename, error.strerror)

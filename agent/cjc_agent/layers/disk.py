@@ -70,9 +70,25 @@ class Disk:
         if not result.ok:
             raise LayerError("%s on %s: %s: check the device and the kernel's log" % (source, self._settings.directory, result.words()))
 
-    def scope(self) -> tuple[str, str]:
-        """Return the folder, and the "major:minor" ("" where it says nothing), that tell who holds the site DB's mount."""
-        return self._settings.site_db, ""
+    def scope(self) -> Optional[tuple[str, str]]:
+        """Return the folder that is the site's and the "major:minor" of its file system; None while our mount is not there.
+
+        Also for a mount in a bad state (read-only ...): who holds it matters all the same.
+        """
+        try:
+            return self._scope(mountinfo.read())
+        except OSError:
+            return None
+
+    def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
+        raise NotImplementedError
+
+    def before_stop(self, deadline: Deadline) -> None:
+        """Do what lets the site's daemons end at all."""
+
+    def left(self) -> str:
+        """Words for what of ours is still mounted and must not be, "" for nothing."""
+        return ""
 
 
 class ClusterDisk(Disk):
@@ -82,14 +98,21 @@ class ClusterDisk(Disk):
         settings = self._settings
         if not settings.site_db:
             return State(STOPPED, "site_db is not known")
-        mount = mountinfo.containing(mounts, settings.site_db)
-        if settings.directory:  # given though not needed: then it is this very mount point that counts
-            mount = mountinfo.top_at(mounts, settings.directory)
-        if mount is None or mount.point == "/":
+        mount = self._mount_of_site_db(mounts)
+        if mount is None:
             return State(STOPPED, "%s lies on no mounted file system of its own: mount the shared disk before this resource" % settings.site_db)
         if mount.read_only:
             return State(FAILED, "%s is mounted read-only: look for I/O errors in the kernel's log" % mount.words())
         return State(RUNNING, mount.words())
+
+    def _mount_of_site_db(self, mounts: list[mountinfo.Mount]) -> Optional[mountinfo.Mount]:
+        directory = self._settings.directory  # given though not needed: then it is this very mount point that counts
+        mount = mountinfo.top_at(mounts, directory) if directory else mountinfo.containing(mounts, self._settings.site_db)
+        return mount if mount is not None and mount.point != "/" else None
+
+    def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
+        mount = self._mount_of_site_db(mounts) if self._settings.site_db else None
+        return (self._settings.site_db, mount.device) if mount else None
 
     def _mount(self, deadline: Deadline) -> None:
         raise LayerError(self.state().reason)
@@ -98,8 +121,48 @@ class ClusterDisk(Disk):
         """Nothing: what the cluster mounted the cluster unmounts."""
 
 
+class UnknownDisk(Disk):
+    """`device` or `directory` cannot be understood and no record tells them: nothing is mounted or unmounted, and in doubt it is FAILED."""
+
+    def _judge(self, mounts: list[mountinfo.Mount]) -> State:
+        places = [mountinfo.top_at(mounts, self._settings.directory) if self._settings.directory else None,
+                  mountinfo.containing(mounts, self._settings.site_db) if self._settings.site_db else None]
+        for mount in places:
+            if mount is not None and mount.point != "/":
+                return State(FAILED, "%s is mounted, and whether it is this site's is not known: correct the parameters" % mount.words())
+        return State(STOPPED, "nothing is mounted where the site DB would be")
+
+    def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
+        return None
+
+    def _mount(self, deadline: Deadline) -> None:
+        raise LayerError("`device` and `directory` are not known")
+
+    def stop(self, deadline: Deadline) -> None:
+        """See Disk.stop: nothing can be done but to say so."""
+        if self.left():
+            raise LayerError(self.left())
+
+    def left(self) -> str:
+        """See Disk.left."""
+        state = self.state()
+        return "" if state.stopped else state.reason
+
+
 class MountedDisk(Disk):
     """What we mount and unmount ourselves."""
+
+    def left(self) -> str:
+        """See Disk.left. A stranger on our mount point is not ours."""
+        try:
+            mounts = self._to_unmount(mountinfo.read())
+        except OSError as error:
+            return "mounts cannot be read: %s" % error.strerror
+        return "%s is still mounted" % mounts[0].words() if mounts else ""
+
+    def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
+        top = mountinfo.top_at(mounts, self._settings.directory)
+        return (top.point, top.device) if top is not None and self._is_ours(top) else None
 
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop: umount first, and look for holders only when it is busy."""
@@ -111,7 +174,7 @@ class MountedDisk(Disk):
             mounts = self._to_unmount(mountinfo.read())
             if not mounts:
                 return
-            holding = self._end_holders(mounts, patience.expired(), told)
+            holding = self._end_holders(mounts, patience.expired(), told, deadline) or holding
         left = self._to_unmount(mountinfo.read())
         if left:
             raise LayerError("%s is still mounted: %s" % (left[0].words(), (complaint or "no time left") + holding))
@@ -145,7 +208,7 @@ class MountedDisk(Disk):
     def _umount_command(self, point: str) -> list[str]:
         return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
 
-    def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, str]) -> str:
+    def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, str], deadline: Deadline) -> str:
         """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short."""
         import signal
 
@@ -153,7 +216,7 @@ class MountedDisk(Disk):
         table = processes.table()
         found: dict[int, str] = {}
         for mount in mounts:
-            found.update(holders.find(mount.point, mount.device if self.exclusive else "", list(table)))
+            found.update(holders.find(mount.point, mount.device, table, self._runner, deadline))
         named = []
         for pid, how in found.items():
             process = table[pid]
@@ -171,13 +234,28 @@ class BlockDisk(MountedDisk):
 
     exclusive = True
 
+    _unresolved: Optional[blockdevice.Unresolved] = None  # remembered: asking again could cost the same time again
+
     def _device(self, deadline: Deadline) -> tuple[str, str]:
         """Return (path, "major:minor") of the device, from the record if it is there. Raise blockdevice.Unresolved."""
-        if self.resolved.get("device") == self._settings.device and {"path", "number"} <= self.resolved.keys():
+        if self.resolved.get("device") == self._settings.device and {"path", "number"} <= self.resolved.keys() and not self._renumbered():
             return self.resolved["path"], self.resolved["number"]
-        path = blockdevice.resolve(self._settings.device, self._runner, deadline)
-        self.resolved.update(path=path, number=blockdevice.number(path), device=self._settings.device)
+        if self._unresolved:
+            raise self._unresolved
+        try:
+            path = blockdevice.resolve(self._settings.device, self._runner, deadline)
+            self.resolved.update(path=path, number=blockdevice.number(path), device=self._settings.device)
+        except blockdevice.Unresolved as error:
+            self._unresolved = error
+            raise
         return path, self.resolved["number"]
+
+    def _renumbered(self) -> bool:
+        """Whether another device has taken the recorded one's path since. One that has gone keeps its number, for the mount it may have left."""
+        try:
+            return blockdevice.number(self.resolved["path"]) != self.resolved["number"]
+        except blockdevice.Unresolved:
+            return False
 
     def _judge(self, mounts: list[mountinfo.Mount]) -> State:
         top = mountinfo.top_at(mounts, self._settings.directory)
@@ -210,6 +288,7 @@ class BlockDisk(MountedDisk):
         return False
 
     def _mount(self, deadline: Deadline) -> None:
+        self._unresolved = None
         try:
             path, _ = self._device(deadline)
         except blockdevice.Unresolved as error:
@@ -226,7 +305,7 @@ class BlockDisk(MountedDisk):
 
     def _wait_unused(self, path: str, deadline: Deadline) -> None:
         result = blockdevice.wait_unused(path, self._runner, deadline)
-        if not result.ok and not blockdevice.is_gone(result):
+        if blockdevice.is_in_use(result):
             raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
                 path, self._users(), result.words()))
 
@@ -243,25 +322,41 @@ class BlockDisk(MountedDisk):
             path, _ = self._device(deadline.share(0.3))
         except blockdevice.Unresolved as error:
             top = mountinfo.top_at(mountinfo.read(), self._settings.directory)
-            if top is None and error.absent:
-                return
-            if top is None:
+            if error.absent and (top is None or self._is_alive(top)):
+                return  # our device has gone, and nothing that could be left of it is mounted
+            if top is None or not error.absent:
                 raise LayerError(str(error)) from error
-            self._log.warning("disk: %s: unmounting what is on %s" % (error, self._settings.directory))
-            self.resolved.update(path=top.source, number=top.device, device="")
+            self._log.warning("disk: %s: unmounting what it left on %s" % (error, self._settings.directory))
+            self.resolved.update(path=top.source, number=top.device, device=self._settings.device)
             path = top.source
         super().stop(deadline)
         self._wait_unused(path, deadline)
 
+    @staticmethod
+    def _is_alive(mount: mountinfo.Mount) -> bool:
+        """Whether a mount's device is still there under its name: then it is another one than ours, which is not."""
+        try:
+            return not mount.source.startswith("/dev/") or blockdevice.number(mount.source) == mount.device
+        except blockdevice.Unresolved:
+            return False
+
     def _is_ours(self, mount: mountinfo.Mount) -> bool:
-        return self._same(mount, self.resolved["number"])
+        return "number" in self.resolved and self._same(mount, self.resolved["number"])
 
     def _before_umount(self, directory: str, deadline: Deadline) -> None:
         blockdevice.thaw(directory, self._runner, deadline.part(2.0))  # umount of a frozen file system leaves it active
 
-    def scope(self) -> tuple[str, str]:
-        """See Disk.scope: the whole mount is ours."""
-        return self._settings.directory, self.resolved.get("number", "")
+    def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
+        try:
+            self._device(self._deadline.part(10.0))
+        except blockdevice.Unresolved:
+            return None
+        return super()._scope(mounts)
+
+    def before_stop(self, deadline: Deadline) -> None:
+        """See Disk.before_stop: whoever waits for a frozen file system cannot end."""
+        if self.scope():
+            blockdevice.thaw(self._settings.directory, self._runner, deadline.part(2.0))
 
 
 class NetworkDisk(MountedDisk):
@@ -296,9 +391,11 @@ class NetworkDisk(MountedDisk):
         return ["umount", "-f", "-c", "--", point]
 
 
-def disk_of(settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: Optional[dict[str, str]] = None) -> Disk:
-    """Given the settings, return the kind of disk they name; `resolved` is the record's `disk`."""
-    kind = ClusterDisk
-    if settings.device and settings.directory:
-        kind = NetworkDisk if values.is_network(settings.device) else BlockDisk  # type: ignore[assignment]
+def disk_of(settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: Optional[dict[str, str]] = None, known: bool = True) -> Disk:
+    """Given the settings, return the kind of disk they name; `resolved` is the record's `disk`. `known` false: `device` or `directory` is bad."""
+    kind: type[Disk] = ClusterDisk
+    if not known:
+        kind = UnknownDisk
+    elif settings.device and settings.directory:
+        kind = NetworkDisk if values.is_network(settings.device) else BlockDisk
     return kind(settings, runner, log, deadline, dict(resolved or {}))

@@ -13,14 +13,18 @@ from cjc_agent.tools.processes import Process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from typing import Optional
+
+    from cjc_agent.tools.command import Runner
+    from cjc_agent.tools.deadline import Deadline
 
 
 class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
-    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `unowned`: VIP:port where something listens
-    that is not to be seen, or not to be ended."""
+    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `obstacles`: words for what says that
+    the site is not stopped and cannot be ended by us."""
 
     def __init__(self) -> None:
         self.daemons: dict[int, Process] = {}
@@ -28,7 +32,7 @@ class Census:
         self.calls: dict[int, Process] = {}
         self.listeners: dict[int, Process] = {}
         self.mere_holders: dict[int, Process] = {}
-        self.unowned: list[str] = []
+        self.obstacles: list[str] = []
 
     @property
     def inherited(self) -> list[Process]:
@@ -40,55 +44,69 @@ class Census:
         words = []
         if self.daemons:
             words.append("processes left: " + processes.describe(self.daemons.values()))
-        words += ["something listens on " + where for where in self.unowned]
-        return "; ".join(words)
+        return "; ".join(words + self.obstacles)
 
 
-def take(site: str, vips: Iterable[str], port: int, nqs_home: str, recorded: Iterable[tuple[int, int]], scope: tuple[str, str], mounted: bool) -> Census:
-    """Look at all processes for one site.
+class Look:
+    """What a census is told: the `site`, its `vips` and `port`, `nqs_home`, the `recorded` (pid, start) pairs, `before`: those that carried the
+    variable before a start that has not finished (None: no such start), and `scope`: folder and device of the site DB's mount, if it is there."""
 
-    `recorded` are the (pid, start) of its record, `scope` is the disk's (folder, device number), `mounted` whether there is a mount to hold.
-    """
+    __slots__ = ("site", "vips", "port", "nqs_home", "recorded", "before", "scope")
+
+    def __init__(self, site: str, vips: Iterable[str], port: int, nqs_home: str, recorded: Iterable[tuple[int, int]],
+                 before: Optional[Iterable[tuple[int, int]]], scope: Optional[tuple[str, str]]) -> None:
+        self.site, self.vips, self.port, self.nqs_home = site, vips, port, nqs_home
+        self.recorded, self.before, self.scope = recorded, before, scope
+
+
+def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
+    """Look at all processes for one site."""
     census = Census()
     table = {pid: process for pid, process in processes.table().items() if pid > 1 and not process.dead}
     session = table[os.getpid()].session
     ours = processes.ancestors(table, os.getpid()) | {pid for pid, process in table.items() if process.session == session}
+    facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, look.nqs_home), deadline)
     strangers = set(ours)  # those whose holding of the mount says nothing about the site
     others = set(ours)  # those who are never ended
-    for pid, process in table.items():
-        mark, is_call = _marks(pid)
-        if pid in ours:
-            continue
-        if mark == site and site and is_call:
+    for pid, flags in facts.items():
+        process, flags = table[pid], flags or ""
+        if OURS in flags and CALL in flags:
             census.calls[pid] = process
-        elif mark == site and site and process.tty == 0:
+        elif OURS in flags and process.tty == 0:
             census.candidates[pid] = process
-        elif mark not in ("", site):
+            if PRODUCT in flags or (look.before is not None and process.identity not in look.before):
+                census.daemons[pid] = process
+        elif OTHERS in flags:
             others.add(pid)
-        if (mark or process.tty) and pid not in census.candidates:
+        if (flags.strip(PRODUCT) or process.tty) and pid not in census.candidates:
             strangers.add(pid)
-    _by_record(census, table, recorded, ours)
-    for pid, process in census.candidates.items():
-        if mountinfo.is_below(processes.link(pid, "exe"), nqs_home):
-            census.daemons[pid] = process
-    _by_listening(census, table, others, {addresses.packed(vip): vip for vip in vips}, port)
-    if mounted and scope[0]:
-        for pid in holders.find(scope[0], scope[1], [pid for pid in table if pid not in strangers]):
+    _by_record(census, table, look.recorded, ours)
+    _by_listening(census, table, others, {addresses.packed(vip): vip for vip in look.vips}, look.port)
+    if look.scope:
+        for pid in holders.find(*look.scope, [pid for pid in table if pid not in strangers], runner, deadline):
             if pid not in census.candidates and pid not in census.daemons:
                 census.mere_holders[pid] = table[pid]
             census.daemons[pid] = table[pid]
     return census
 
 
-def _marks(pid: int) -> tuple[str, bool]:
-    """Return the NQS_SITE a process carries ("" for none), and whether it is one of our own calls."""
-    site, is_call = "", False
-    for entry in processes.environment(pid):
-        if entry.startswith(b"NQS_SITE="):
-            site = entry[len(b"NQS_SITE="):].decode("utf-8", "replace")
-        elif entry == CALL_MARK.encode() + b"=1":
-            is_call = True
-    return site, is_call
+OURS, OTHERS, CALL, PRODUCT = "S", "O", "C", "P"  # carries our site, another one; is our own call; its program lies below nqs_home
+
+
+def _facts_of(site: str, nqs_home: str) -> Callable[[int], str]:
+    """Return the function that tells a process's flags; it is run in a child."""
+    wanted, mark = b"NQS_SITE=" + site.encode(), CALL_MARK.encode() + b"=1"
+    homes: list[str] = []
+
+    def facts(pid: int) -> str:
+        if not homes:
+            homes.extend((nqs_home, os.path.realpath(nqs_home)))
+        entries = processes.environment(pid)
+        carried = [entry for entry in entries if entry.startswith(b"NQS_SITE=")]
+        flags = "" if not carried else OURS if site and carried[-1] == wanted else OTHERS
+        program = processes.link(pid, "exe")
+        return flags + (CALL if mark in entries else "") + (PRODUCT if any(mountinfo.is_below(program, home) for home in homes) else "")
+    return facts
 
 
 def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tuple[int, int]], ours: set[int]) -> None:
@@ -97,6 +115,9 @@ def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tup
     for pid in [*roots, *processes.descendants(table, roots)]:
         if pid not in census.calls and pid not in ours:  # we may have been called by a job of the site
             census.daemons[pid] = table[pid]
+    kept = [table[pid] for pid in roots if pid in ours]
+    if kept:
+        census.obstacles.append("daemons that this very command was started by: %s: call it from elsewhere" % processes.describe(kept))
 
 
 def _by_listening(census: Census, table: dict[int, Process], others: set[int], vips: dict[bytes, str], port: int) -> None:
@@ -109,4 +130,4 @@ def _by_listening(census: Census, table: dict[int, Process], others: set[int], v
             census.daemons[pid] = census.listeners[pid] = table[pid]
         if address in vips and not holding:
             who = " (%s)" % processes.describe(table[pid] for pid in owners[inode]) if owners[inode] else ""
-            census.unowned.append("%s:%d%s" % (vips[address], port, who))
+            census.obstacles.append("something listens on %s:%d%s" % (vips[address], port, who))

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
-from cjc_agent.settings import child_environment, values
+from cjc_agent.settings import child_environment, daemon_conf, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Result, Runner
@@ -21,48 +21,54 @@ if TYPE_CHECKING:
 
 GRACEFUL, TERM, KILL = 0.50, 0.10, 0.05  # shares of a stop's budget; the rest is the disk's
 GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
+ENOUGH = 0.3  # seconds in which a status call can answer
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
 
 
 class Site:
-    """One cluster site on this node. `scope` returns the folder and device number that tell who holds the site DB's mount."""
+    """One cluster site on this node. `scope` returns the folder and device of the site DB's mount, None while it is not there."""
 
-    def __init__(self, settings: Settings, runner: Runner, log: Log, record: Optional[Record], scope: Callable[[], tuple[str, str]],
+    def __init__(self, settings: Settings, runner: Runner, log: Log, record: Optional[Record], scope: Callable[[], Optional[tuple[str, str]]],
                  deadline: Deadline) -> None:
         self._settings, self._runner, self._log, self._record = settings, runner, log, record
         self._scope, self._deadline = scope, deadline
-        self._port = settings.port
+        self._port = 0  # as read from daemon.conf
         self.daemons = list(record.daemons) if record else []
         self.resident = record.resident if record else None
+        self.before = record.before if record else None
         self.launched = False  # whether this action has called cjcpw start
 
-    def port(self, mounted: bool) -> int:
-        """Return the TCP port: as set, as recorded, or from daemon.conf, which is read in a child."""
-        if not self._port and self._record and not self._settings.port:
-            self._port = self._record.port
-        if not self._port:
-            from cjc_agent.settings import daemon_conf
+    def port(self) -> int:
+        """Return the TCP port: as set; as in daemon.conf, read in a child; as recorded, when the site's own file is not to be read."""
+        if self._settings.port:
+            return self._settings.port
+        mounted = self._scope() is not None
+        if not self._port or not mounted:
+            if not mounted and self._record and self._record.port:
+                return self._record.port
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
                                        self._deadline.part(5.0))
-            self._port = int(result.output) if result.ok else DEFAULT_PORT
+            if not result.ok:
+                return self._record.port if self._record and self._record.port else DEFAULT_PORT
+            self._port = int(result.output)
         return self._port
 
-    def state(self, mounted: bool, probing: bool = False) -> State:
-        """RUNNING, STOPPED or FAILED. `mounted`: the disk is up; without it cjcpw is not called and processes and listeners alone decide.
+    def state(self, disk_up: bool, probing: bool = False) -> State:
+        """RUNNING, STOPPED or FAILED. `disk_up` false: cjcpw is not called, and processes and listeners alone decide.
 
         `probing`: where cjcpw cannot be run at all, decide by that evidence too.
         """
-        if not mounted or not self._settings.site:
-            return self._by_evidence(mounted)
+        if not disk_up or not self._settings.site:
+            return self._by_evidence()
         answer = self._status(self._deadline)
         if answer.exit_code in self._settings.status_running:
             return self._resident_state()
         if answer.exit_code in self._settings.status_stopped:
-            state = self._by_evidence(mounted)
+            state = self._by_evidence()
             return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
-            return self._by_evidence(mounted)
+            return self._by_evidence()
         return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
 
     def _resident_state(self) -> State:
@@ -72,15 +78,17 @@ class Site:
                 return State(FAILED, "status says running, but the resident cjcpw (pid %d) has ended" % self.resident[0])
         return State(RUNNING, self._settings.site)
 
-    def _by_evidence(self, mounted: bool) -> State:
-        evidence = self.census(mounted).evidence()
+    def _by_evidence(self) -> State:
+        evidence = self.census().evidence()
         return State(FAILED, evidence) if evidence else State(STOPPED, "no process and no listener of the site is left")
 
-    def census(self, mounted: bool) -> Census:
+    def census(self) -> Census:
         """Take one look at the node's processes."""
         from cjc_agent.layers import ownership  # a healthy monitor needs none of it
+        settings = self._settings
         recorded = [*self.daemons, *([self.resident] if self.resident else [])]
-        return ownership.take(self._settings.site, self._settings.vip, self.port(mounted), self._settings.nqs_home, recorded, self._scope(), mounted)
+        look = ownership.Look(settings.site, settings.vip, self.port(), settings.nqs_home, recorded, self.before, self._scope())
+        return ownership.take(look, self._runner, self._deadline)
 
     def _cjcpw(self, what: str, arguments: tuple[str, ...], deadline: Deadline, call: bool) -> Result:
         return self._runner.run("cjcpw " + what, self._programs(), list(arguments), deadline,
@@ -94,14 +102,18 @@ class Site:
 
     # -- start ---------------------------------------------------------------------------------------------------------------------
 
-    def start(self, deadline: Deadline) -> bool:
-        """Bring the site up; return whether anything was started. Raise LayerError. The disk must be up."""
-        state = self.state(mounted=True)
-        if state.running:
+    def start(self, deadline: Deadline, note: Callable[[], None]) -> bool:
+        """Bring the site up; return whether anything was started. Raise LayerError. The disk must be up.
+
+        `note` is called when all is known that a stop needs, should we not live to see the end of this start.
+        """
+        if self.state(disk_up=True).running:
             return False
-        before = self.census(mounted=True)
+        before = self.census()
         if before.evidence():
             raise LayerError("%s: stop the site before it is started" % before.evidence())
+        self.before = sorted(process.identity for process in before.candidates.values())
+        note()
         self.launched = True
         if self._settings.cjcpw_mode == "resident":
             self._start_resident(deadline)
@@ -110,7 +122,7 @@ class Site:
             if not result.ok:
                 raise LayerError("%s: see JobCenter's own log" % result.words())
             self._wait_running(deadline, 0)
-        self.learn_daemons({process.identity for process in before.candidates.values()})
+        self.learn_daemons()
         return True
 
     def _start_resident(self, deadline: Deadline) -> None:
@@ -130,6 +142,8 @@ class Site:
         """Wait until status says running. `resident` is the pid of a cjcpw that must not end meanwhile, or 0."""
         answer = None
         for _ in deadline.polls(first=0.02, longest=0.5):
+            if answer and deadline.left() < ENOUGH:
+                break  # what it answered while it had time tells more than a last call without any
             if resident:
                 ended, status = os.waitpid(resident, os.WNOHANG)
                 if ended:
@@ -143,19 +157,13 @@ class Site:
                 break
         raise LayerError("cjcpw start was answered, but the site does not come up: %s" % (answer.words() if answer else "no time left"))
 
-    def learn_daemons(self, not_these: Optional[set[tuple[int, int]]]) -> list[tuple[int, int]]:
-        """See which daemons the site has now, for the record, and return their (pid, start).
-
-        `not_these`: what carried the variable before we started the site; None: somebody else did (adoption), so the variable tells nothing.
-        """
-        census = self.census(mounted=True)
-        found = {process.identity for process in census.daemons.values()}
-        if not_these is not None:
-            found |= {process.identity for process in census.candidates.values()} - not_these
+    def learn_daemons(self) -> None:
+        """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
+        census = self.census()
         if self._settings.cjcpw_mode == "resident" and not self.resident:
             self.resident = self._find_resident(census)
-        self.daemons = sorted(found)
-        return self.daemons
+        self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders)
+        self.before = None
 
     def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
@@ -167,35 +175,35 @@ class Site:
 
     # -- stop ----------------------------------------------------------------------------------------------------------------------
 
-    def end_leftovers(self, mounted: bool) -> None:
+    def end_leftovers(self) -> None:
         """End what is left of our own killed status and stop calls."""
         import signal
-        calls = list(self.census(mounted).calls.values())
+        calls = list(self.census().calls.values())
         if calls:
             self._log.warning("site: ending what an earlier call left behind: %s" % processes.describe(calls))
             for process in calls:
                 processes.send(process, signal.SIGKILL)
             processes.wait_gone(calls, self._deadline.part(1.0))
 
-    def stop(self, mounted: bool, deadline: Deadline) -> None:
-        """Take the site down by every avenue: cjcpw, TERM, KILL. Raise LayerError, naming what is left."""
+    def stop(self, disk_up: bool, deadline: Deadline) -> None:
+        """Take the site down by every avenue: cjcpw (only while the disk is up), TERM, KILL. Raise LayerError, naming what is left."""
         import signal
         total = deadline.left()
-        census = self.census(mounted)
+        census = self.census()
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
-        if mounted and self._settings.site:
+        if disk_up and self._settings.site:
             given = self._settings.stop_escalation
             self._stop_gracefully(deadline.part(min(given, total * GRACEFUL_MOST) if given >= 0 else total * GRACEFUL), known)
         for number, word, share in ((signal.SIGTERM, "TERM", TERM), (signal.SIGKILL, "KILL", KILL)):
-            left = self._left(mounted, known)
+            left = self._left(known)
             if not left:
                 break
             self._log.warning("site: sending %s to %s" % (word, processes.describe(left)))
-            self._signal_until_gone(mounted, known, number, deadline.part(total * share))
-        census = self.census(mounted)
+            self._signal_until_gone(known, number, deadline.part(total * share))
+        census = self.census()
         if census.inherited:
             self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
-        left = self._left(mounted, known)
+        left = self._left(known)
         if left:
             raise LayerError("cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left))
         if census.evidence():
@@ -213,10 +221,10 @@ class Site:
                 self._log.warning("site: %s" % result.words())
                 return
         for _ in deadline.polls(first=0.02):
-            census = self.census(mounted=True)
-            if not set(census.daemons) - set(census.mere_holders) and not any(processes.alive(process) for process in known.values()
-                                                                             if process.pid not in census.mere_holders):
-                return  # who merely holds the mount does not go by waiting
+            census = self.census()
+            waited_for = [process for process in known.values() if process.pid not in census.mere_holders]  # those do not go by waiting
+            if not set(census.daemons) - set(census.mere_holders) and not any(map(processes.alive, waited_for)):
+                return
 
     def _term_resident(self, deadline: Deadline) -> None:
         import signal
@@ -225,22 +233,22 @@ class Site:
             processes.send(process, signal.SIGTERM)
             processes.wait_gone([process], deadline)
 
-    def _left(self, mounted: bool, known: dict[tuple[int, int], Process]) -> list[Process]:
+    def _left(self, known: dict[tuple[int, int], Process]) -> list[Process]:
         """Return those of the site that still run: known before, or seen now."""
         left = {identity: process for identity, process in known.items() if processes.alive(process)}
-        left.update((process.identity, process) for process in self.census(mounted).daemons.values())
+        left.update((process.identity, process) for process in self.census().daemons.values())
         return list(left.values())
 
-    def _signal_until_gone(self, mounted: bool, known: dict[tuple[int, int], Process], number: int, deadline: Deadline) -> None:
+    def _signal_until_gone(self, known: dict[tuple[int, int], Process], number: int, deadline: Deadline) -> None:
         """Signal what is left, and whatever takes its place, until nothing is left or the deadline passes."""
         told = set()
         for _ in deadline.polls(first=0.02, longest=0.2):
-            left = self._left(mounted, known)
+            left = self._left(known)
             for process in left:
                 if process.identity not in told:
                     processes.send(process, number)
                     told.add(process.identity)
-            if not processes.wait_gone(left, deadline.part(0.2)) and not self._left(mounted, known):
+            if not processes.wait_gone(left, deadline.part(0.2)) and not self._left(known):
                 return
 
     # -- deeper looks --------------------------------------------------------------------------------------------------------------
@@ -248,12 +256,12 @@ class Site:
     def check_service(self, deadline: Deadline) -> str:
         """Level 10: connect to every VIP:port and look at the listener's process; return what is wrong and what to do, or ""."""
         from cjc_agent.tools import addresses
-        port = self.port(mounted=True)
+        port = self.port()
         for vip in self._settings.vip:
             complaint = addresses.connect(vip, port, min(5.0, deadline.left() / 2))
             if complaint:
                 return "no TCP connection to %s port %d: %s: see JobCenter's own log" % (vip, port, complaint)
-        census = self.census(mounted=True)
+        census = self.census()
         if not census.daemons:
             return "status says running, but no process of site %s is found" % self._settings.site
         # the kernel accepts connections for a stopped process too (tried)

@@ -23,8 +23,8 @@ def look(request: Request, level: int) -> dict[str, Any]:
         "state": WORDS.get(verdict.outcome, verdict.outcome),
         "reason": verdict.reason,
         "layers": {name: {"state": state.status, "detail": state.reason} for name, state in layers.items()},
-        "port": stack.site.port(disk.running),
-        "daemons": [process.words() for process in stack.site.census(disk.running).daemons.values()],
+        "port": stack.site.port(),
+        "daemons": [process.words() for process in stack.site.census().daemons.values()],
         "recorded": [list(pair) for pair in stack.record.daemons if processes.read(pair[0])] if stack.record else None,
     }
 

@@ -11,6 +11,7 @@ except ImportError:
 
 RTM_GETADDR, RTM_NEWADDR, NLMSG_DONE, NLMSG_ERROR = 22, 20, 3, 2
 NLM_F_REQUEST_DUMP, NLM_F_DUMP_INTR = 0x301, 0x10
+MOST_TRIES = 5
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_OPTIMISTIC = 0x08, 0x40, 0x04
 SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
@@ -39,31 +40,38 @@ def local() -> dict[bytes, list[tuple[int, int]]]:
     channel = socket.socket(AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
     try:
         channel.settimeout(2.0)  # the kernel answers in microseconds
-        while True:
+        for _ in range(MOST_TRIES):
             channel.send(struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST_DUMP, 1, 0, socket.AF_UNSPEC, 0, 0, 0, 0))
             found: dict[bytes, list[tuple[int, int]]] = {}
-            try:
-                while _take(channel.recv(1 << 16), found):
-                    pass
-                return found
-            except _Interrupted:
-                continue
+            changed, more = False, True
+            while more:
+                data = channel.recv(1 << 16)
+                changed = changed or _is_interrupted(data)
+                more = _take(data, found)
+            if not changed:
+                break
+        return found
     finally:
         channel.close()
 
 
-class _Interrupted(Exception):
-    """An address came or went while they were listed: the list may miss one, ask again (netlink(7), NLM_F_DUMP_INTR)."""
+def _is_interrupted(data: bytes) -> bool:
+    """Whether an address came or went while they were listed: the list may miss one (netlink(7), NLM_F_DUMP_INTR, on any message)."""
+    position = 0
+    while position + 16 <= len(data):
+        length, _, flags = struct.unpack_from("=IHH", data, position)
+        if flags & NLM_F_DUMP_INTR:
+            return True
+        position += max(16, (length + 3) & ~3)
+    return False
 
 
 def _take(data: bytes, found: dict[bytes, list[tuple[int, int]]]) -> bool:
     """Take the addresses out of one netlink answer; return whether another one follows."""
     position = 0
     while position + 16 <= len(data):
-        length, kind, header_flags = struct.unpack_from("=IHH", data, position)
+        length, kind = struct.unpack_from("=IH", data, position)
         if kind == NLMSG_DONE or length < 16:
-            if header_flags & NLM_F_DUMP_INTR:
-                raise _Interrupted
             return False
         if kind == NLMSG_ERROR:
             raise OSError(-struct.unpack_from("=i", data, position + 16)[0], "rtnetlink refused to list addresses")

@@ -66,9 +66,9 @@ def wait_unused(path: str, runner: Runner, deadline: Deadline) -> Result:
     return runner.call("exclusive open of " + path, attempt, Deadline(deadline.left() + 0.2))
 
 
-def is_gone(result: Result) -> bool:
-    """Whether an exclusive open failed because there is no such device any more."""
-    return result.exit_code == 1 and result.output.startswith(("ENOENT ", "ENXIO ", "ENODEV "))
+def is_in_use(result: Result) -> bool:
+    """Given the result of `wait_unused`: whether somebody may use the device. Any other error (no device, no medium) comes after the claim."""
+    return not result.ok and not (result.exit_code == 1 and not result.output.startswith("EBUSY "))
 
 
 def file_system(path: str, runner: Runner, deadline: Deadline) -> str:

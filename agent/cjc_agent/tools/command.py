@@ -87,12 +87,34 @@ class Runner:
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
         return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user))
 
-    def call(self, name: str, function: Callable[[], str], deadline: Deadline) -> Result:
-        """Run a Python function in a child that may be abandoned: for whatever touches a file system that may hang.
+    def call(self, name: str, function: Callable[[], str], deadline: Deadline, user: str = "") -> Result:
+        """Run a Python function in a child (as `user`) that may be abandoned: for whatever touches a file system that may hang.
 
         Its text is the result's output, exit code 0; an OSError's words are the output with code 1 and the errno as first word.
         """
-        return self._bounded(name, deadline, lambda: _call(function))
+        return self._bounded(name, deadline, lambda: _call(function, user))
+
+    def each(self, name: str, items: list[int], function: Callable[[int], str], deadline: Deadline) -> dict[int, Optional[str]]:
+        """Run a Python function for every item, in a child; return item -> its text, None where the child hung or no time was left.
+
+        For reading what other processes are: the kernel needs their memory map's lock for that, and one that hangs in mmap(2) on a dead
+        file system keeps it (tried). Where no child can be had, the function is run here: better an unlikely hang than no answer.
+        """
+        found: dict[int, Optional[str]] = dict.fromkeys(items)
+        waiting, patience = list(items), 2.0
+        while waiting and not deadline.expired():
+            todo = waiting
+            result = self._bounded(name, deadline.part(patience), lambda todo=todo: _each(function, todo), remember=False)  # type: ignore[misc]
+            if result.outcome == UNSTARTED:
+                found.update((item, function(item)) for item in waiting)
+                break
+            *lines, begun = result.output.split("\n")
+            found.update((int(item), text) for item, _, text in (line.partition(" ") for line in lines))
+            if result.ok or not begun:
+                break
+            waiting = waiting[waiting.index(int(begun.split(" ")[0])) + 1:]
+            patience = 0.5
+        return found
 
     def tool(self, arguments: list[str], deadline: Deadline) -> Result:
         """Run a system tool by its bare name, looked up in the fixed PATH only."""
@@ -104,8 +126,8 @@ class Runner:
         self._trace("spawn %s: %s %s" % (name, programs[0], " ".join(arguments)))
         return _fork(lambda: _execute(programs, arguments, environment, user), output)
 
-    def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None]) -> Result:
-        before = self._still_abandoned(name)
+    def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None], remember: bool = True) -> Result:
+        before = self._still_abandoned(name) if remember else 0
         if before:
             return self._done(Result(name, STUCK, before, "still there from an earlier call: the file system or device it waits for must answer "
                                                           "or this node must be restarted"))
@@ -121,7 +143,7 @@ class Runner:
                 return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
             outcome, code = self._finish(name, pid, deadline, output)
             _seal(output)
-            return self._done(Result(name, outcome, code, _read_back(output), monotonic() - began))
+            return self._done(Result(name, outcome, code, _read_back(output, whole=not remember), monotonic() - began))
         finally:
             os.close(output)
 
@@ -227,8 +249,10 @@ def _seal(descriptor: int) -> None:
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, bounds)
 
 
-def _read_back(descriptor: int) -> str:
+def _read_back(descriptor: int, whole: bool) -> str:
     end = os.fstat(descriptor).st_size
+    if whole:
+        return os.pread(descriptor, end, 0).decode("utf-8", "replace")
     data = os.pread(descriptor, SHOWN_OUTPUT, 0)
     if end > 2 * SHOWN_OUTPUT:
         data += b"\n[...]\n"
@@ -265,7 +289,16 @@ def _keep_only(output: int) -> None:
             _close(int(name))
 
 
-def _call(function: Callable[[], str]) -> None:
+def _each(function: Callable[[int], str], items: list[int]) -> None:
+    for item in items:
+        os.write(1, b"%d" % item)  # what was begun and not finished is what it hangs at
+        os.write(1, b" %s\n" % function(item).encode("utf-8", "replace"))
+    os._exit(0)
+
+
+def _call(function: Callable[[], str], user: str) -> None:
+    if user and user != "root":
+        _become(user)
     try:
         text, code = function(), 0
     except OSError as error:

@@ -9,18 +9,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from cjc_agent.tools.command import Runner
+    from cjc_agent.tools.deadline import Deadline
 
-def find(folder: str, device: str, pids: Iterable[int]) -> dict[int, str]:
-    """Given a folder and the "major:minor" it is mounted from ("" where that says nothing), return pid -> how it holds something below.
 
-    Seen are cwd, root (chroot), the program, open files and mapped files.
+def find(folder: str, device: str, pids: Iterable[int], runner: Runner, deadline: Deadline) -> dict[int, str]:
+    """Given a folder and the "major:minor" of the file system it is on, return pid -> how it holds something below.
+
+    Seen are cwd, root (chroot), the program, open files and mapped files. A process in another mount namespace may see something else
+    under the same name: it counts only when that namespace has the file system mounted.
     """
-    holders = {}
-    for pid in pids:
-        how = _by_links(pid, folder) or _by_maps(pid, folder, device)
-        if how and pid != os.getpid():
-            holders[pid] = how
-    return holders
+    ours = processes.link(os.getpid(), "ns/mnt")
+    known = {ours: True}
+
+    def how(pid: int) -> str:
+        namespace = processes.link(pid, "ns/mnt")
+        words = _by_links(pid, folder) or _by_maps(pid, folder)
+        if words and namespace not in known:
+            known[namespace] = _mounted_for(pid, device)
+        return words if words and known[namespace] else ""
+
+    texts = runner.each("look for holders", [pid for pid in pids if pid != os.getpid()], how, deadline)
+    return {pid: text for pid, text in texts.items() if text}
 
 
 def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
@@ -51,16 +61,12 @@ def _by_links(pid: int, folder: str) -> str:
     return ""
 
 
-def _by_maps(pid: int, folder: str, device: str) -> str:
-    """/proc/PID/maps: address perms offset major:minor inode path, the numbers in hexadecimal."""
+def _by_maps(pid: int, folder: str) -> str:
+    """/proc/PID/maps: address perms offset major:minor inode path."""
     text = processes.contents(pid, "maps").decode("utf-8", "surrogateescape")
-    wanted = ""
-    if device:
-        major, minor = device.split(":")
-        wanted = "%02x:%02x" % (int(major), int(minor))
     for line in text.split("\n"):
         words = line.split(None, 5)
-        if len(words) == 6 and words[4] != "0" and (words[3] == wanted or mountinfo.is_below(words[5], folder)):
+        if len(words) == 6 and mountinfo.is_below(words[5], folder):
             return "mapped file"
     return ""
 

@@ -70,14 +70,17 @@ def read(process: str = "self") -> list[Mount]:
 
 def containing(mounts: list[Mount], path: str) -> Mount | None:
     """Return the mount on which `path` lies, as a path walk would find it: what a later mount on a parent folder hides does not count."""
-    inside = {mount.id for mount in mounts}
-    here = next((mount for mount in mounts if mount.parent not in inside or mount.parent == mount.id), None)
-    while here is not None:
-        on_the_way = [mount for mount in mounts if mount.parent == here.id and mount is not here and is_below(path, mount.point)]
+    listed = {mount.id for mount in mounts}
+    # where a walk begins: at the root mount; in a chroot, which lists no root mount, at every mount whose parent is not listed
+    here, waiting = None, [mount for mount in mounts if mount.parent not in listed or mount.parent == mount.id]
+    rest = [mount for mount in mounts if mount not in waiting]
+    while True:
+        on_the_way = [mount for mount in waiting if is_below(path, mount.point)]
         if not on_the_way:
-            break
+            return here
         here = min(on_the_way, key=lambda mount: len(mount.point))
-    return here if here is not None and is_below(path, here.point) else None
+        waiting = [mount for mount in rest if mount.parent == here.id]
+        rest = [mount for mount in rest if mount.parent != here.id]  # each is walked once, also in a torn table
 
 
 def top_at(mounts: list[Mount], point: str) -> Mount | None:

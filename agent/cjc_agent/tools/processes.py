@@ -114,9 +114,22 @@ def descendants(processes: dict[int, Process], roots: Iterable[int]) -> set[int]
     return found
 
 
+def is_ancestor(pid: int) -> bool:
+    """Whether a pid is ours or that of a parent, grandparent ... of ours."""
+    here = os.getpid()
+    for _ in range(1000):  # a chain that changes under our eyes must not become a circle
+        if here == pid:
+            return True
+        process = read(here)
+        if process is None or process.ppid <= 0:
+            return False
+        here = process.ppid
+    return True
+
+
 def send(process: Process, number: int) -> bool:
     """Send a signal to this very process; return whether it was sent. Never to a namesake, to us, to a parent of ours or to init."""
-    if process.pid <= 1 or process.pid in ancestors(table(), os.getpid()):
+    if process.pid <= 1 or is_ancestor(process.pid):
         return False
     descriptor = None
     try:
@@ -158,7 +171,7 @@ def boot_id() -> str:
 
 
 def describe(processes: Iterable[Process], most: int = 5) -> str:
-    """Name processes for people: name, pid and user, at most `most` of them."""
+    """Name processes for people: name, pid and uid, at most `most` of them."""
     listed = list(processes)
     words = [process.words() + _owner(process) for process in listed[:most]]
     if len(listed) > most:
@@ -169,7 +182,7 @@ def describe(processes: Iterable[Process], most: int = 5) -> str:
 def _owner(process: Process) -> str:
     try:
         psutil = load_psutil()
-        return " (user %s)" % psutil.Process(process.pid).username() if psutil else ""
+        return " (uid %d)" % psutil.Process(process.pid).uids().real if psutil else ""  # the name could hang in a dead LDAP
     except Exception:  # psutil has its own errors, and words must never change a judgement
         return ""
 

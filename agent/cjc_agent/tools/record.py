@@ -11,17 +11,20 @@ if TYPE_CHECKING:
 
 
 class Record:
-    """`settings` (parameter name -> text), `instance` (the resource's name), `boot`, `disk` (what was resolved), `port`, `daemons`, `resident`.
+    """`settings` (parameter name -> text), `instance` (the resource's name), `boot`, `disk` (what was resolved), `port`, `daemons`, `resident`,
+    `before`.
 
-    `daemons` are (pid, start time) pairs; `resident` is the one of a cjcpw that stays, or None.
+    `daemons` are (pid, start time) pairs; `resident` is the one of a cjcpw that stays, or None. `port` 0: not known. `before`: the start has
+    not finished, and these carried NQS_SITE already when it began; None: it has.
     """
 
-    __slots__ = ("settings", "instance", "boot", "disk", "port", "daemons", "resident")
+    __slots__ = ("settings", "instance", "boot", "disk", "port", "daemons", "resident", "before")
 
     def __init__(self, settings: dict[str, str], instance: str, boot: str, disk: dict[str, str], port: int,
-                 daemons: list[tuple[int, int]], resident: Optional[tuple[int, int]]) -> None:
+                 daemons: list[tuple[int, int]], resident: Optional[tuple[int, int]],
+                 before: Optional[list[tuple[int, int]]] = None) -> None:
         self.settings, self.instance, self.boot, self.disk = settings, instance, boot, disk
-        self.port, self.daemons, self.resident = port, daemons, resident
+        self.port, self.daemons, self.resident, self.before = port, daemons, resident, before
 
 
 def path(folder: str, site: str) -> str:
@@ -80,8 +83,9 @@ def _understood(data: bytes) -> Record | None:
         record = Record(*(value[name] for name in Record.__slots__))
         record.daemons = [_identity(pair) for pair in record.daemons]
         record.resident = None if record.resident is None else _identity(record.resident)
+        record.before = None if record.before is None else [_identity(pair) for pair in record.before]
         texts = [record.instance, record.boot, *record.settings.values(), *record.disk.values()]
-        if all(type(text) is str for text in texts) and type(record.port) is int and 0 < record.port < 65536:
+        if all(type(text) is str for text in texts) and type(record.port) is int and 0 <= record.port < 65536:
             return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass

@@ -3,6 +3,11 @@ from __future__ import annotations
 
 import os
 
+try:  # the C half, as in command.py
+    import _signal as signals
+except ImportError:
+    import signal as signals  # type: ignore[no-redef]
+
 
 def settle() -> None:
     """Open descriptors 0-2 where they are closed, leave a working directory that may be unreadable, set the umask, drop what must not leak.
@@ -14,6 +19,7 @@ def settle() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: this one
+    signals.signal(signals.SIGCHLD, signals.SIG_DFL)  # ignored by the caller, and left so by bash: then no child can be waited for
     os.chdir("/")
     os.umask(0o022)  # files that matter are made 0600 all the same
     for name in [name for name in os.environ if name == "NQS_SITE" or name.startswith("LD_")]:
