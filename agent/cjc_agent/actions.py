@@ -69,6 +69,7 @@ class Stack:
         self.settings, self.log, self.deadline = settings, request.log, request.deadline
         self.folder, self.instance, self.problems = request.folder, request.instance, request.problems
         self.record = found
+        self.locked = False  # whether this action holds the site's lock
         self.runner = Runner(request.folder, "cjc-%s" % (settings.site or "unknown"), request.log.trace)
         known = found is not None or not {"device", "directory"} & request.problems.keys()
         self.disk = disk_of(settings, self.runner, request.log, request.deadline, found.disk if found else None, known)
@@ -90,7 +91,8 @@ class Stack:
         """Write the record of a site that runs without our having finished a start of it; not while a start or stop is at work."""
         self.site.learn_daemons()
         # a stop may have come and gone since we asked: ask again, and write at once
-        if _lock(self.folder, self.settings.site).is_held() or not self.site.state(disk_up=True).running:
+        busy = not self.locked and _lock(self.folder, self.settings.site).is_held()
+        if busy or not self.site.state(disk_up=True).running:
             return
         self.write_record()
         self.log.info("site: %s runs already, it was not started by this agent: recorded" % self.settings.site)
@@ -252,7 +254,9 @@ def start(request: Request) -> Verdict:
     if complaint:
         return Verdict(FAILED, complaint)
     try:
-        return _start(Stack(request, request.settings, load_record(request, request.settings.site)))
+        stack = Stack(request, request.settings, load_record(request, request.settings.site))
+        stack.locked = True
+        return _start(stack)
     finally:
         lock.release()
 

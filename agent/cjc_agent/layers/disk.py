@@ -215,8 +215,11 @@ class MountedDisk(Disk):
         from cjc_agent.tools import holders, processes
         table = processes.table()
         found: dict[int, str] = {}
-        for mount in mounts:
-            found.update(holders.find(mount.point, mount.device, table, self._runner, deadline))
+        try:
+            for mount in mounts:
+                found.update(holders.find(mount.point, mount.device, table, self._runner, deadline))
+        except TimeoutError as error:
+            return "; %s" % error.strerror
         named = []
         for pid, how in found.items():
             process = table[pid]

@@ -65,7 +65,11 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     table = {pid: process for pid, process in processes.table().items() if pid > 1 and not process.dead}
     session = table[os.getpid()].session
     ours = processes.ancestors(table, os.getpid()) | {pid for pid, process in table.items() if process.session == session}
-    facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, look.nqs_home), deadline)
+    try:
+        facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, look.nqs_home), deadline)
+    except TimeoutError as error:
+        facts = {}
+        census.obstacles.append(str(error.strerror))
     strangers = set(ours)  # those whose holding of the mount says nothing about the site
     others = set(ours)  # those who are never ended
     for pid, flags in facts.items():
@@ -83,10 +87,7 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     _by_record(census, table, look.recorded, ours)
     _by_listening(census, table, others, {addresses.packed(vip): vip for vip in look.vips}, look.port)
     if look.scope:
-        for pid in holders.find(*look.scope, [pid for pid in table if pid not in strangers], runner, deadline):
-            if pid not in census.candidates and pid not in census.daemons:
-                census.mere_holders[pid] = table[pid]
-            census.daemons[pid] = table[pid]
+        _by_holding(census, table, look.scope, [pid for pid in table if pid not in strangers], runner, deadline)
     return census
 
 
@@ -118,6 +119,19 @@ def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tup
     kept = [table[pid] for pid in roots if pid in ours]
     if kept:
         census.obstacles.append("daemons that this very command was started by: %s: call it from elsewhere" % processes.describe(kept))
+
+
+def _by_holding(census: Census, table: dict[int, Process], scope: tuple[str, str], pids: list[int], runner: Runner, deadline: Deadline) -> None:
+    """Those that hold the site DB's mount."""
+    try:
+        found = holders.find(*scope, pids, runner, deadline)
+    except TimeoutError as error:
+        census.obstacles.append(str(error.strerror))
+        return
+    for pid in found:
+        if pid not in census.candidates and pid not in census.daemons:
+            census.mere_holders[pid] = table[pid]
+        census.daemons[pid] = table[pid]
 
 
 def _by_listening(census: Census, table: dict[int, Process], others: set[int], vips: dict[bytes, str], port: int) -> None:

@@ -95,14 +95,25 @@ class Runner:
         return self._bounded(name, deadline, lambda: _call(function, user))
 
     def each(self, name: str, items: list[int], function: Callable[[int], str], deadline: Deadline) -> dict[int, Optional[str]]:
-        """Run a Python function for every item, in a child; return item -> its text, None where the child hung or no time was left.
+        """Run a Python function for every item, in a child; return item -> its text, None where the child hung. Raise TimeoutError when the
+        deadline came before all items were looked at.
 
         For reading what other processes are: the kernel needs their memory map's lock for that, and one that hangs in mmap(2) on a dead
         file system keeps it (tried). Where no child can be had, the function is run here: better an unlikely hang than no answer.
         """
         found: dict[int, Optional[str]] = dict.fromkeys(items)
-        waiting, patience = list(items), 2.0
-        while waiting and not deadline.expired():
+        suspects = self._answers(name, list(items), function, deadline, 2.0, found)
+        for suspect in suspects:  # once more, alone: on a busy machine it may have been bad luck
+            self._answers(name, [suspect], function, deadline, 1.0, found)
+        return found
+
+    def _answers(self, name: str, waiting: list[int], function: Callable[[int], str], deadline: Deadline, patience: float,
+                 found: dict[int, Optional[str]]) -> list[int]:
+        """Fill `found` with what the function says of the `waiting` items; return those at which a child hung for `patience` seconds."""
+        suspects = []
+        while waiting:
+            if deadline.expired():
+                raise TimeoutError(errno.ETIMEDOUT, "no time left to look at all processes")
             todo = waiting
             result = self._bounded(name, deadline.part(patience), lambda todo=todo: _each(function, todo), remember=False)  # type: ignore[misc]
             if result.outcome == UNSTARTED:
@@ -110,11 +121,14 @@ class Runner:
                 break
             *lines, begun = result.output.split("\n")
             found.update((int(item), text) for item, _, text in (line.partition(" ") for line in lines))
-            if result.ok or not begun:
+            if result.ok:
                 break
-            waiting = waiting[waiting.index(int(begun.split(" ")[0])) + 1:]
+            if not begun:
+                raise TimeoutError(errno.ETIMEDOUT, "not all processes could be looked at: %s" % result.words())
+            suspects.append(int(begun.split(" ")[0]))
+            waiting = waiting[waiting.index(suspects[-1]) + 1:]
             patience = 0.5
-        return found
+        return suspects
 
     def tool(self, arguments: list[str], deadline: Deadline) -> Result:
         """Run a system tool by its bare name, looked up in the fixed PATH only."""

@@ -17,7 +17,7 @@ def find(folder: str, device: str, pids: Iterable[int], runner: Runner, deadline
     """Given a folder and the "major:minor" of the file system it is on, return pid -> how it holds something below.
 
     Seen are cwd, root (chroot), the program, open files and mapped files. A process in another mount namespace may see something else
-    under the same name: it counts only when that namespace has the file system mounted.
+    under the same name: it counts only when that namespace has the file system mounted. Raise TimeoutError when there was no time for all.
     """
     ours = processes.link(os.getpid(), "ns/mnt")
     known = {ours: True}

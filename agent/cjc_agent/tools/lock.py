@@ -42,7 +42,10 @@ class Lock:
         raise Busy("%s (pid %s) works on this site" % (holder[1], holder[0]) if len(holder) == 3 else "another action works on this site")
 
     def is_held(self) -> bool:
-        """Whether somebody else has the lock now. It is only looked at, not taken; where there is no lock file nobody has it."""
+        """Whether somebody else has the lock now. It is only looked at, not taken; where there is no lock file nobody has it.
+
+        Never for a lock that this process holds: closing any descriptor of the file gives a POSIX lock back (fcntl(2)).
+        """
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
