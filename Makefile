@@ -55,7 +55,7 @@ install:  ## install the OCF agent, the core and the cjc-agent command
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" packaging/cjc-agent > $(DESTDIR)$(PREFIX)/sbin/cjc-agent
 	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
-	$(PYTHON) -I -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent
+	$(PYTHON) -I -m compileall -q -o 2 --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent
 
 .PHONY: uninstall
 uninstall:  ## remove what install installed
