@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
-    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `obstacles`: words for what says that
-    the site is not stopped and cannot be ended by us."""
+    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `product`: pids whose program lies
+    below nqs_home, whoever's they are; `obstacles`: words for what says that the site is not stopped and cannot be ended by us."""
 
     def __init__(self) -> None:
         self.daemons: dict[int, Process] = {}
@@ -32,6 +32,7 @@ class Census:
         self.calls: dict[int, Process] = {}
         self.listeners: dict[int, Process] = {}
         self.mere_holders: dict[int, Process] = {}
+        self.product: list[int] = []
         self.obstacles: list[str] = []
 
     @property
@@ -74,6 +75,8 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     others = set(ours)  # those who are never ended
     for pid, flags in facts.items():
         process, flags = table[pid], flags or ""
+        if PRODUCT in flags:
+            census.product.append(pid)
         if OURS in flags and CALL in flags:
             census.calls[pid] = process
         elif OURS in flags and process.tty == 0:

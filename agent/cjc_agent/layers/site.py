@@ -110,6 +110,8 @@ class Site:
         if self.state(disk_up=True).running:
             return False
         before = self.census()
+        for pid in before.mere_holders:  # who merely holds the mount, a backup say, does not keep a site from starting
+            before.daemons.pop(pid)
         if before.evidence():
             raise LayerError("%s: stop the site before it is started" % before.evidence())
         self.before = sorted(process.identity for process in before.candidates.values())
@@ -155,7 +157,7 @@ class Site:
                 return
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
-        raise LayerError("cjcpw start was answered, but the site does not come up: %s" % (answer.words() if answer else "no time left"))
+        raise LayerError("cjcpw start went well, but the site does not come up: %s: see JobCenter's own log" % (answer.words() if answer else "no time left"))
 
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
@@ -167,11 +169,14 @@ class Site:
 
     def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
-        for pid, process in census.candidates.items():
-            words = processes.contents(pid, "cmdline").split(b"\0")
-            if any(word.rsplit(b"/", 1)[-1] == name for word in words[:4]):  # the program, or the script an interpreter runs
-                return process.identity
-        return None
+
+        def look(pid: int) -> str:
+            words = processes.contents(pid, "cmdline").split(b"\0")  # the program, or the script an interpreter runs
+            return "yes" if any(word.rsplit(b"/", 1)[-1] == name for word in words[:4]) else ""
+
+        answers = self._runner.each("look for the resident cjcpw", list(census.candidates), look, self._deadline)
+        found = [census.candidates[pid].identity for pid, answer in answers.items() if answer]
+        return found[0] if found else None
 
     # -- stop ----------------------------------------------------------------------------------------------------------------------
 
@@ -262,7 +267,7 @@ class Site:
             if complaint:
                 return "no TCP connection to %s port %d: %s: see JobCenter's own log" % (vip, port, complaint)
         census = self.census()
-        if not census.daemons:
+        if not census.daemons and not census.product:
             return "status says running, but no process of site %s is found" % self._settings.site
         # the kernel accepts connections for a stopped process too (tried)
         frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]
