@@ -90,12 +90,21 @@ class Stack:
     def adopt(self) -> None:
         """Write the record of a site that runs without our having finished a start of it; not while a start or stop is at work."""
         self.site.learn_daemons()
-        # a stop may have come and gone since we asked: ask again, and write at once
-        busy = not self.locked and _lock(self.folder, self.settings.site).is_held()
-        if busy or not self.site.state(disk_up=True).running:
+        lock = _lock(self.folder, self.settings.site)
+        if not self.locked and lock.is_held():
             return
         self.write_record()
+        if not self.locked and not self._runs_after(lock):  # a stop has come and gone meanwhile
+            record.remove(self.folder, self.settings.site)
+            return
         self.log.info("site: %s runs already, it was not started by this agent: recorded" % self.settings.site)
+
+    def _runs_after(self, lock: Lock) -> bool:
+        """Whether the site runs once whoever holds the lock now has given it back."""
+        for _ in self.deadline.part(5.0).polls():
+            if not lock.is_held():
+                break
+        return self.site.state(disk_up=True).running
 
 
 def load_record(request: Request, site: str) -> Optional[Record]:
@@ -121,8 +130,8 @@ def monitor(request: Request, level: int, probing: bool) -> Verdict:
     if found and request.problems:
         # what is wrong now was right when the site was started: a slip of the pen must not bring a healthy site down
         for name, words in request.problems.items():
-            request.log.warning("parameter %s: %s: monitoring with %r, as it was started" % (name, words, found.settings.get(name, "")))
-        settings = parameters.read(dict(request.settings.texts, **{name: found.settings.get(name, "") for name in request.problems}))[0]
+            request.log.warning("parameter %s: %s: monitoring with the parameters that the site was started with" % (name, words))
+        settings = parameters.read(found.settings)[0]
     return _monitor(Stack(request, settings, found), level, probing)
 
 

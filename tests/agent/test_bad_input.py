@@ -190,7 +190,7 @@ def test_a_symbolic_link_as_mount_point_is_refused(site: Site, tmp_path) -> None
 
 def test_a_record_that_cannot_be_believed_is_no_obstacle(site: Site) -> None:
     record = site.state / ("cjc-%s.json" % site.name)
-    for text in ("", "{", "[]", "null", '{"settings": 1}', "\0" * 100, '{"settings": {"site": "x"}}', "[" * 100000):
+    for text in ("", "{", "[]", "null", '{"settings": 1}', "\0" * 100, "[" * 100000):
         site.start()
         record.write_text(text)
         record.chmod(0o600)

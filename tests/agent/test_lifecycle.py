@@ -211,7 +211,7 @@ def test_a_device_in_use_in_another_mount_namespace_is_not_mounted(site: Site, t
     script = "mount %s %s && echo mounted && exec sleep 1000" % (site.disk.path, site.directory)
     holder = site.popen("unshare", "--mount", "--propagation", "private", "sh", "-c", script, stdout=subprocess.PIPE)
     assert holder.stdout and holder.stdout.readline() == b"mounted\n"
-    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="6000")
+    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="3000")
     assert answer.code == 1
     assert "in use on this node" in answer.reason
     assert not site.mounted()
@@ -224,7 +224,7 @@ def test_stop_sees_a_device_that_another_mount_namespace_keeps(site: Site) -> No
     site.start()
     holder = site.popen("unshare", "--mount", "--propagation", "private", "sh", "-c", "echo copied; exec sleep 1000", stdout=subprocess.PIPE)
     assert holder.stdout and holder.stdout.readline() == b"copied\n"
-    answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="6000")
+    answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="3000")
     assert answer.code == 1, "the disk is still in use: 0 would let another node mount it"
     assert "sleep[%d]" % holder.pid in answer.reason
     assert holder.poll() is None, "nobody is killed after the umount has succeeded"
@@ -348,10 +348,10 @@ def test_a_failed_start_takes_down_what_it_brought_up(site: Site) -> None:
     assert answer.code == 1
     assert "cjcpw start exited 9" in answer.reason
     site.assert_nothing_left()
-    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="8000", **site.faults("status=lie:1"))
+    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="4000", **site.faults("status=lie:1"))
     assert answer.code == 1
     assert "the site does not come up" in answer.reason
-    assert answer.seconds < 8
+    assert answer.seconds < 4
     site.assert_nothing_left()
 
 
@@ -394,6 +394,9 @@ def test_trace_tells_every_step(site: Site, tmp_path) -> None:  # type: ignore[n
     text = path.read_text()
     assert "run mount" in text and "cjcpw start exited 0" in text
     assert path.stat().st_mode & 0o777 == 0o600
+    site.stop(OCF_TRACE_RA="1")
+    usual = list(pathlib.Path("/var/lib/heartbeat/trace_ra/jobcenter").glob("rsc-%s.stop.*" % site.name))
+    assert len(usual) == 1 and "cjcpw stop exited 0" in usual[0].read_text()
 
 
 def test_daemons_inherit_the_promised_environment(site: Site) -> None:

@@ -70,7 +70,7 @@ def test_a_daemon_that_rewrote_its_environment_is_found(site: Site, hold: str) -
     answer = site.call("monitor", **site.faults("status=lie:1"))
     assert answer.code == 1
     assert "jcsim-net[%d]" % listener in answer.reason
-    assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="10000", **site.faults("stop=lie")).code == 0
+    assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="5000", **site.faults("stop=lie")).code == 0
     assert not alive(listener) and not site.mounted()
 
 

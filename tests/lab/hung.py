@@ -1,6 +1,8 @@
 """A file system that hangs: a FUSE server that reads every request and answers none but INIT. It stands for a dead NFS server.
 
-Whoever touches it waits in D state, where not even SIGKILL reaches, until `close` aborts the connection.
+Whoever touches it waits in D state, where not even SIGKILL reaches, until `close` aborts the connection. One that `has_file` answers
+everything about its files, but never the end of a write: who unmaps what it has written waits in munmap() or mmap(), and keeps the lock
+of its memory map, which those who read its /proc/PID/environ, cmdline or maps wait for.
 """
 from __future__ import annotations
 
@@ -11,14 +13,21 @@ import struct
 import threading
 
 FUSE_INIT, VERSION = 26, (7, 31)
+LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, OPENDIR = 1, 2, 3, 14, 15, 16, 27
+ENOSYS, FOLDER = 38, 1
+FILE_SIZE = 1 << 16
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 class HungFileSystem:
-    """Mounted on `folder` until `close`. `source` and `fstype` are what mountinfo shows (fstype: fuse or fuse.x)."""
+    """Mounted on `folder` until `close`. `source` and `fstype` are what mountinfo shows (fstype: fuse or fuse.x).
 
-    def __init__(self, folder: pathlib.Path, source: str = "hung", fstype: str = "fuse") -> None:
-        self.folder = folder
+    With `has_file`, every name in it is a file that can be opened, read and mapped; only writes hang.
+    """
+
+    def __init__(self, folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False) -> None:
+        self.folder, self._has_file = folder, has_file
+        self._files: dict[bytes, int] = {}  # name -> node
         self._descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         options = "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % self._descriptor
         if LIBC.mount(source.encode(), str(folder).encode(), fstype.encode(), 0, options.encode()):
@@ -39,10 +48,25 @@ class HungFileSystem:
     def _swallow(self) -> None:
         while True:
             try:
-                os.read(self._descriptor, 1 << 17)
+                request = os.read(self._descriptor, 1 << 17)
+                self.requests += 1
+                if self._has_file:
+                    self._answer(request)
             except OSError:  # ENODEV: aborted
                 return
-            self.requests += 1
+
+    def _answer(self, request: bytes) -> None:
+        """Answer a request about a file (linux/fuse.h), unless it must hang or wants no answer."""
+        _, opcode, unique, node = struct.unpack_from("=IIQQ", request)
+        if opcode in (WRITE, FORGET):
+            return
+        file = self._files.setdefault(request[40:], len(self._files) + FOLDER + 1) if opcode == LOOKUP else 0
+        answers = {LOOKUP: lambda: struct.pack("=QQQQII", file, 0, 100, 100, 0, 0) + _attributes(file),
+                   GETATTR: lambda: struct.pack("=QII", 100, 0, 0) + _attributes(node),
+                   OPEN: lambda: struct.pack("=QII", 1, 0, 0), OPENDIR: lambda: struct.pack("=QII", 1, 0, 0),
+                   READ: lambda: bytes(struct.unpack_from("=QQI", request, 40)[2])}
+        answer = answers[opcode]() if opcode in answers else b""
+        os.write(self._descriptor, struct.pack("=IiQ", 16 + len(answer), 0 if opcode in answers else -ENOSYS, unique) + answer)
 
     def close(self) -> None:
         """Abort the connection: all who wait get an error; then unmount."""
@@ -57,3 +81,9 @@ class HungFileSystem:
             if len(words) > 4 and words[4] == str(self.folder):
                 return words[2].split(":")[1]
         raise FileNotFoundError(self.folder)
+
+
+def _attributes(node: int) -> bytes:
+    """struct fuse_attr of the folder or a file."""
+    size, mode = (0, 0o40755) if node == FOLDER else (FILE_SIZE, 0o100644)
+    return struct.pack("=QQQQQQIIIIIIIIII", node, size, 8, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 4096, 0)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import pty
 import signal
 import subprocess
@@ -47,7 +48,8 @@ class AtTerminal:
                 os.execve(command[0], list(command), environment or {})
             finally:
                 os._exit(70)
-        wait_until(lambda: os.readlink("/proc/%d/exe" % self.pid) == os.path.realpath(command[0]))
+        ours = pathlib.Path("/proc/self/cmdline").read_bytes()
+        wait_until(lambda: pathlib.Path("/proc/%d/cmdline" % self.pid).read_bytes() != ours)  # until it has called exec
         self._ended = False
 
     def alive(self) -> bool:

@@ -174,7 +174,10 @@ class MountedDisk(Disk):
             mounts = self._to_unmount(mountinfo.read())
             if not mounts:
                 return
-            holding = self._end_holders(mounts, patience.expired(), told, deadline) or holding
+            try:
+                holding = self._end_holders(mounts, patience.expired(), told, deadline) or holding
+            except TimeoutError as error:
+                holding = holding or "; %s" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
             raise LayerError("%s is still mounted: %s" % (left[0].words(), (complaint or "no time left") + holding))
@@ -209,17 +212,17 @@ class MountedDisk(Disk):
         return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
 
     def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, str], deadline: Deadline) -> str:
-        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short."""
+        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short.
+
+        Raise TimeoutError when there was no time to look for them.
+        """
         import signal
 
         from cjc_agent.tools import holders, processes
         table = processes.table()
         found: dict[int, str] = {}
-        try:
-            for mount in mounts:
-                found.update(holders.find(mount.point, mount.device, table, self._runner, deadline))
-        except TimeoutError as error:
-            return "; %s" % error.strerror
+        for mount in mounts:
+            found.update(holders.find(mount.point, mount.device, table, self._runner, deadline))
         named = []
         for pid, how in found.items():
             process = table[pid]
@@ -254,11 +257,13 @@ class BlockDisk(MountedDisk):
         return path, self.resolved["number"]
 
     def _renumbered(self) -> bool:
-        """Whether another device has taken the recorded one's path since. One that has gone keeps its number, for the mount it may have left."""
+        """Whether another device has taken the recorded one's path since. While there is a mount of the recorded one, that one counts."""
         try:
-            return blockdevice.number(self.resolved["path"]) != self.resolved["number"]
+            if blockdevice.number(self.resolved["path"]) == self.resolved["number"]:
+                return False
         except blockdevice.Unresolved:
-            return False
+            return False  # it has gone: it keeps its number, for the mount it may have left
+        return not any(self._same(mount, self.resolved["number"]) for mount in mountinfo.read())
 
     def _judge(self, mounts: list[mountinfo.Mount]) -> State:
         top = mountinfo.top_at(mounts, self._settings.directory)
@@ -339,7 +344,7 @@ class BlockDisk(MountedDisk):
     def _is_alive(mount: mountinfo.Mount) -> bool:
         """Whether a mount's device is still there under its name: then it is another one than ours, which is not."""
         try:
-            return not mount.source.startswith("/dev/") or blockdevice.number(mount.source) == mount.device
+            return not mount.source.startswith("/dev/") or BlockDisk._same(mount, blockdevice.number(mount.source))
         except blockdevice.Unresolved:
             return False
 

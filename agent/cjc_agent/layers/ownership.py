@@ -33,6 +33,7 @@ class Census:
         self.listeners: dict[int, Process] = {}
         self.mere_holders: dict[int, Process] = {}
         self.product: list[int] = []
+        self.complete = True  # whether there was time to look at all processes
         self.obstacles: list[str] = []
 
     @property
@@ -70,6 +71,7 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
         facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, look.nqs_home), deadline)
     except TimeoutError as error:
         facts = {}
+        census.complete = False
         census.obstacles.append(str(error.strerror))
     strangers = set(ours)  # those whose holding of the mount says nothing about the site
     others = set(ours)  # those who are never ended
@@ -129,6 +131,7 @@ def _by_holding(census: Census, table: dict[int, Process], scope: tuple[str, str
     try:
         found = holders.find(*scope, pids, runner, deadline)
     except TimeoutError as error:
+        census.complete = False
         census.obstacles.append(str(error.strerror))
         return
     for pid in found:

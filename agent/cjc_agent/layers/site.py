@@ -162,8 +162,13 @@ class Site:
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
         census = self.census()
+        if not census.complete:
+            return  # the start stays unfinished, in the record too: then whatever was not there before it is the site's
         if self._settings.cjcpw_mode == "resident" and not self.resident:
-            self.resident = self._find_resident(census)
+            try:
+                self.resident = self._find_resident(census)
+            except TimeoutError:
+                return
         self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders)
         self.before = None
 

@@ -75,6 +75,7 @@ class Runner:
     def __init__(self, folder: str, prefix: str, trace: Callable[[str], None]) -> None:
         self._note_path = os.path.join(folder, prefix + ".abandoned")
         self._trace = trace
+        self._hung: set[int] = set()  # items of `each` at which a child has hung twice
 
     def run(self, name: str, programs: list[str], arguments: list[str], deadline: Deadline,
             environment: Optional[dict[str, str]] = None, user: str = "") -> Result:
@@ -102,9 +103,9 @@ class Runner:
         file system keeps it (tried). Where no child can be had, the function is run here: better an unlikely hang than no answer.
         """
         found: dict[int, Optional[str]] = dict.fromkeys(items)
-        suspects = self._answers(name, list(items), function, deadline, 2.0, found)
+        suspects = self._answers(name, [item for item in items if item not in self._hung], function, deadline, 2.0, found)
         for suspect in suspects:  # once more, alone: on a busy machine it may have been bad luck
-            self._answers(name, [suspect], function, deadline, 1.0, found)
+            self._hung.update(self._answers(name, [suspect], function, deadline, 1.0, found))
         return found
 
     def _answers(self, name: str, waiting: list[int], function: Callable[[int], str], deadline: Deadline, patience: float,
@@ -123,10 +124,11 @@ class Runner:
             found.update((int(item), text) for item, _, text in (line.partition(" ") for line in lines))
             if result.ok:
                 break
-            if not begun:
+            waiting = waiting[len(lines):]
+            if begun:
+                suspects.append(waiting.pop(0))
+            elif not lines and result.outcome != TIMED_OUT:
                 raise TimeoutError(errno.ETIMEDOUT, "not all processes could be looked at: %s" % result.words())
-            suspects.append(int(begun.split(" ")[0]))
-            waiting = waiting[waiting.index(suspects[-1]) + 1:]
             patience = 0.5
         return suspects
 

@@ -1,0 +1,1 @@
+"""Unit tests: one file per module of agent/cjc_agent, in the same folders."""

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from cjc_agent import VERSION, actions
+from cjc_agent.actions import Verdict
+from cjc_agent.frontends import cli
+from cjc_agent.settings import metadata
+
+from unit.helpers import AGENT
+
+pytestmark = pytest.mark.usefixtures("unsettled")
+SITE = ["--site", "jobsiteA", "--site_db", "/share/job_site"]
+
+
+@pytest.fixture(autouse=True)
+def as_root(monkeypatch, state_folder):
+    """The check for root is in the way of a test with replaced actions; SIGTERM is put back as it was."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("HA_RSCTMP", str(state_folder))
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    seen = []
+
+    def install(verdict):
+        for name in ("start", "stop", "monitor", "validate"):
+            monkeypatch.setattr(actions, name, lambda *args, _name=name, **more: seen.append((_name, *args)) or verdict)
+        return seen
+    return install
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["start", "--bogus", "x"], ["start", "extra"], ["start", "--site"],
+                                       ["meta-data", "--json"], ["start", *SITE, "--conf"]])
+def test_wrong_usage_is_2(capfd, arguments):
+    assert cli.main(arguments) == 2
+    said = capfd.readouterr()
+    assert said.out == "" and "usage: cjc-agent" in said.err
+
+
+@pytest.mark.parametrize("arguments, words", [(["monitor"], "parameter site: is not given"), (["start", *SITE, "--port", "x"], "parameter port"),
+                                              (["validate", *SITE, "--vip", "host"], "parameter vip"), (["status"], "parameter site")])
+def test_wrong_parameters_are_2(called, capfd, arguments, words):
+    seen = called(Verdict(actions.GOOD))
+    assert cli.main(arguments) == 2
+    assert words in capfd.readouterr().err and seen == []
+
+
+def test_stop_goes_on_with_what_it_can_use(called):
+    seen = called(Verdict(actions.GOOD))
+    assert cli.main(["stop", "--site", "jobsiteA", "--port", "x"]) == 0
+    assert seen[0][0] == "stop"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["start", "--help"], ["--version"]])
+def test_help_is_0(capfd, arguments):
+    assert cli.main(arguments) == 0
+    assert capfd.readouterr().out
+
+
+def test_version(capfd):
+    cli.main(["--version"])
+    assert capfd.readouterr().out == "cjc-agent %s\n" % VERSION
+
+
+def test_meta_data(capfd):
+    assert cli.main(["meta-data"]) == 0
+    assert capfd.readouterr().out == metadata.xml()
+
+
+VERDICTS = [(actions.GOOD, 0), (actions.FAILED, 1), (actions.STOPPED, 1), (actions.DEGRADED, 1), (actions.NOT_INSTALLED, 1), (actions.NOT_PERMITTED, 1),
+            (actions.BAD_DIRECTORY, 1), (actions.MISCONFIGURED, 2)]
+DONE = {"start": "started", "stop": "stopped", "monitor": "running", "validate": "good"}
+
+
+@pytest.mark.parametrize("outcome, code", VERDICTS)
+@pytest.mark.parametrize("verb", DONE)
+def test_exit_codes_and_text(called, capfd, verb, outcome, code):
+    called(Verdict(outcome, "" if outcome == actions.GOOD else "disk: 理由"))
+    assert cli.main([verb, *SITE]) == code
+    assert capfd.readouterr().out == "jobsiteA: %s\n" % (DONE[verb] if code == 0 else outcome + ": disk: 理由")
+
+
+@pytest.mark.parametrize("outcome, code", VERDICTS)
+def test_json(called, capfd, outcome, code):
+    called(Verdict(outcome, "disk: \"理由\"\n"))
+    assert cli.main(["monitor", "--json", *SITE]) == code
+    assert json.loads(capfd.readouterr().out) == {"action": "monitor", "site": "jobsiteA", "outcome": outcome, "reason": "disk: \"理由\"\n"}
+
+
+def test_options_win_over_the_file(called, tmp_path):
+    seen = called(Verdict(actions.GOOD))
+    conf = tmp_path / "x.conf"
+    conf.write_text("site = fromfile\nsite_db = /share/db\nport = 1111\nmonitor_level = 10\nmonitor_timeout = 60s\nstart_args =\n")
+    assert cli.main(["monitor", "--conf", str(conf), "--port", "2222", "--site", "fromoption"]) == 0
+    _, request, level = seen[0][:3]
+    used = request.settings
+    assert (used.site, used.site_db, used.port, used.start_args, level) == ("fromoption", "/share/db", 2222, (), 10)
+    assert request.deadline.total() == pytest.approx(57)
+
+
+@pytest.mark.parametrize("verb, seconds", [("start", 95), ("stop", 190 - 5), ("monitor", 28.5), ("validate", 28.5)])
+def test_the_time_budget(called, verb, seconds):
+    seen = called(Verdict(actions.GOOD))
+    cli.main([verb, *SITE, "--start_timeout", "100s", "--stop-timeout", "190"])
+    assert seen[0][1].deadline.total() == pytest.approx(seconds)
+
+
+def test_both_spellings_of_an_option(called):
+    seen = called(Verdict(actions.GOOD))
+    assert cli.main(["monitor", "--site", "a", "--site-db", "/share/x", "--status-running", "0,5"]) == 0
+    assert (seen[0][1].settings.site_db, seen[0][1].settings.status_running) == ("/share/x", (0, 5))
+
+
+@pytest.mark.parametrize("text, words", [("sitedb = x\n", "x.conf line 1: unknown parameter 'sitedb': did you mean site_db?"), (None, "x.conf: No such file")])
+def test_a_bad_file_is_2(called, capfd, tmp_path, text, words):
+    called(Verdict(actions.GOOD))
+    if text:
+        (tmp_path / "x.conf").write_text(text)
+    assert cli.main(["stop", "--conf", str(tmp_path / "x.conf")]) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_a_relative_conf_file_is_relative_to_the_callers_folder(called, monkeypatch, tmp_path):
+    called(Verdict(actions.GOOD))
+    (tmp_path / "x.conf").write_text("site = a\nsite_db = /share/x\n")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["monitor", "--conf", "x.conf"]) == 0
+
+
+@pytest.mark.parametrize("verb, code", [("start", 2), ("stop", 2), ("monitor", 2), ("status", 2), ("validate", 0)])
+def test_root_is_needed_but_for_validate(called, monkeypatch, capfd, verb, code):
+    called(Verdict(actions.GOOD))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main([verb, *SITE]) == code
+    assert ("needs root" in capfd.readouterr().err) is (code == 2)
+
+
+def test_ctrl_c_is_1_and_says_what_to_do(monkeypatch, capfd):
+    def interrupt(request):
+        raise KeyboardInterrupt
+    monkeypatch.setattr(actions, "start", interrupt)
+    assert cli.main(["start", *SITE]) == 1
+    assert "cjc-agent status" in capfd.readouterr().err
+
+
+def test_as_a_program():
+    said = subprocess.run([sys.executable, "-I", "-S", str(AGENT), "validate"], cwd="/", timeout=20, capture_output=True, text=True, env={})
+    assert (said.returncode, said.stdout) == (2, "") and said.stderr.startswith("cjc-agent: parameter site: is not given")

@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+from cjc_agent.layers import ownership
+from cjc_agent.layers import site as module
+from cjc_agent.layers.ownership import Census
+from cjc_agent.layers.site import Site
+from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
+from cjc_agent.tools import processes
+from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result
+from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.processes import Process
+from cjc_agent.tools.record import Record
+
+from unit.helpers import Script, settings
+
+DAEMON = Process(1 << 29, 1, 1, 0, 5, "S", "nqsdaemon")
+
+
+def evidence(kind):
+    census = Census()
+    if kind == "process":
+        census.daemons[DAEMON.pid] = census.candidates[DAEMON.pid] = DAEMON
+    if kind == "listener":
+        census.obstacles.append("something listens on 10.0.0.1:20816")
+    if kind == "inherited":
+        census.candidates[DAEMON.pid] = DAEMON
+    if kind == "call":
+        census.calls[DAEMON.pid] = DAEMON
+    return census
+
+
+@pytest.fixture
+def site(monkeypatch, log):
+    def make(answer=None, left="", record=None, deadline=None, **given):
+        monkeypatch.setattr(ownership, "take", lambda *args: evidence(left))
+        runner = Script(call=Result("read daemon.conf", EXITED, 0, "20816"), **({"cjcpw_status": answer} if answer else {}))
+        made = Site(settings(**given), runner, log, record, lambda: ("/share", "8:17"), deadline or Deadline(5))
+        made.runner = runner
+        return made
+    return make
+
+
+def answered(outcome, code=-1):
+    return Result("cjcpw status", outcome, code, "", 1.0)
+
+
+NOT_STOPPED = [answered(TIMED_OUT), answered(STUCK, 99), answered(UNSTARTED, 11), *[answered(SIGNALLED, n) for n in (1, 3, 9, 15)],
+               *[answered(EXITED, code) for code in (2, 4, 126, 127, 137, 255)]]
+
+
+@pytest.mark.parametrize("left", ["", "process", "listener", "inherited", "call"])
+@pytest.mark.parametrize("probing", [False, True])
+def test_a_running_code_is_running(site, left, probing):
+    made = site(answered(EXITED, 0), left)
+    assert made.state(True, probing).status == RUNNING and made.runner.asked == ["cjcpw status status"]
+
+
+@pytest.mark.parametrize("left, status", [("", STOPPED), ("inherited", STOPPED), ("call", STOPPED), ("process", FAILED), ("listener", FAILED)])
+@pytest.mark.parametrize("code", [1, 3])
+@pytest.mark.parametrize("probing", [False, True])
+def test_a_stopped_code_is_never_believed_alone(site, code, left, status, probing):
+    state = site(answered(EXITED, code), left).state(True, probing)
+    assert state.status == status
+    if status == FAILED:
+        assert "exited %d" % code in state.reason and ("nqsdaemon" in state.reason or "10.0.0.1:20816" in state.reason)
+
+
+@pytest.mark.parametrize("answer", NOT_STOPPED, ids=lambda answer: "%s-%d" % (answer.outcome, answer.code))
+@pytest.mark.parametrize("left", ["", "process", "listener"])
+def test_everything_else_is_failed(site, answer, left):
+    state = site(answer, left).state(True)
+    assert state.status == FAILED and answer.words() in state.reason and "jobsiteA" in state.reason
+
+
+@pytest.mark.parametrize("left, status", [("", STOPPED), ("process", FAILED), ("listener", FAILED), ("inherited", STOPPED)])
+def test_a_probe_without_cjcpw_goes_by_evidence(site, left, status):
+    assert site(answered(EXITED, 127), left).state(True, probing=True).status == status
+
+
+def test_a_probe_with_a_cjcpw_that_is_not_executable_goes_by_evidence(site):
+    assert site(answered(EXITED, 126), "").state(True, probing=True).status == STOPPED
+
+
+@pytest.mark.parametrize("answer", [answer for answer in NOT_STOPPED if answer.exit_code not in (126, 127)], ids=lambda a: "%s-%d" % (a.outcome, a.code))
+def test_a_probe_is_no_excuse_for_other_answers(site, answer):
+    assert site(answer, "").state(True, probing=True).status == FAILED
+
+
+@pytest.mark.parametrize("left, status", [("", STOPPED), ("process", FAILED), ("listener", FAILED), ("inherited", STOPPED), ("call", STOPPED)])
+def test_without_the_disk_cjcpw_is_not_called(site, left, status):
+    made = site(answered(EXITED, 0), left)
+    assert made.state(False).status == status and made.runner.asked == ["read daemon.conf"]
+
+
+def test_the_codes_are_parameters(site):
+    assert site(answered(EXITED, 5), status_running="5").state(True).status == RUNNING
+    assert site(answered(EXITED, 9), status_stopped="9").state(True).status == STOPPED
+    assert site(answered(EXITED, 0), "", status_running="5").state(True).status == FAILED
+
+
+def test_status_is_a_marked_call_with_the_sites_environment(monkeypatch, log):
+    seen = []
+
+    class Runner(Script):
+        def run(self, name, programs, arguments, deadline, environment=None, user=""):
+            seen.append((name, programs, arguments, environment, user))
+            return Result(name, EXITED, 0)
+    Site(settings(status_args="status -s 'a b'", user="nqs", nqs_home="/opt/nqs"), Runner(), log, None, lambda: None, Deadline(5)).state(True)
+    (name, programs, arguments, environment, user), = seen
+    assert (name, programs[0], arguments, user) == ("cjcpw status", "/opt/nqs/cjcpw", ["status", "-s", "a b"], "nqs")
+    assert environment["NQS_SITE"] == "jobsiteA" and environment["CJC_AGENT_CALL"] == "1"
+
+
+# -- resident mode -----------------------------------------------------------------------------------------------------------------------
+
+
+def recorded(**more):
+    values = {"settings": {"site": "jobsiteA"}, "instance": "", "boot": "", "disk": {}, "port": 20999, "daemons": [], "resident": None}
+    return Record(**{**values, **more})
+
+
+@pytest.mark.parametrize("who, status", [("alive", RUNNING), ("namesake", FAILED), ("gone", FAILED), ("zombie", FAILED), ("unknown", RUNNING)])
+def test_running_also_needs_the_resident_cjcpw(site, sleeper, start, who, status):
+    alive = sleeper()
+    resident = {"alive": alive.identity, "namesake": (alive.pid, alive.start + 1), "gone": (1 << 30, 5), "unknown": None}.get(who)
+    if who == "zombie":
+        dead = sleeper()
+        os.kill(dead.pid, 9)
+        processes.wait_gone([dead], Deadline(5))
+        resident = dead.identity
+    assert site(answered(EXITED, 0), cjcpw_mode="resident", record=recorded(resident=resident)).state(True).status == status
+    assert site(answered(EXITED, 0), record=recorded(resident=resident)).state(True).status == RUNNING, "in command mode nobody stays"
+
+
+# -- port --------------------------------------------------------------------------------------------------------------------------------
+
+
+SAID, LATE, REFUSED = Result("x", EXITED, 0, "4321"), Result("x", TIMED_OUT), Result("x", EXITED, 1, "EACCES")
+
+
+@pytest.mark.parametrize("given, record, mounted, answer, port", [
+    ({"port": "1234"}, None, True, None, 1234), ({"port": "1234"}, recorded(), True, None, 1234), ({"port": "1234"}, recorded(), False, None, 1234),
+    # where the site's own daemon.conf can be read it counts; else what the record says; else the local one
+    ({}, recorded(), True, SAID, 4321), ({}, recorded(), True, LATE, 20999), ({}, recorded(), True, REFUSED, 20999),
+    ({}, recorded(), False, None, 20999), ({}, recorded(port=0), False, SAID, 4321), ({}, recorded(port=0), True, LATE, 20816),
+    ({}, None, True, SAID, 4321), ({}, None, False, SAID, 4321), ({}, None, True, LATE, 20816), ({}, None, False, REFUSED, 20816),
+])
+def test_port(log, given, record, mounted, answer, port):
+    runner = Script(call=answer)
+    made = Site(settings(**given), runner, log, record, lambda: ("/share", "8:17") if mounted else None, Deadline(5))
+    assert made.port() == port
+    assert len(runner.asked) == (1 if answer else 0)
+    made.port()
+    assert len(runner.asked) <= 1 or not mounted or answer is not SAID, "what the mounted site DB says is read once"
+
+
+def test_the_port_is_read_of_the_site_db_only_while_it_is_mounted(monkeypatch, log, runner):
+    asked = []
+    monkeypatch.setattr(module.daemon_conf, "listen_port", lambda home, site_db: asked.append(site_db) or 4321)
+    monkeypatch.setattr(runner, "call", lambda name, function, deadline: Result(name, EXITED, 0, function()))
+    for scope in (("/share", "8:17"), None):
+        assert Site(settings(), runner, log, None, lambda scope=scope: scope, Deadline(5)).port() == 4321
+    assert asked == ["/share/job_site", ""]
+
+
+# -- the census and what a start notes ---------------------------------------------------------------------------------------------------
+
+
+def test_the_census_is_told_what_is_known(monkeypatch, log):
+    looks = []
+    monkeypatch.setattr(ownership, "take", lambda look, runner, deadline: looks.append(look) or Census())
+    record = recorded(daemons=[(100, 5)], resident=(200, 7), before=[(300, 9)])
+    given = settings(vip="10.0.0.1,::1", port="1234", nqs_home="/opt/nqs")
+    Site(given, Script(), log, record, lambda: ("/share", "8:17"), Deadline(5)).census()
+    Site(settings(), Script(call=LATE), log, None, lambda: None, Deadline(5)).census()
+    first, second = looks
+    assert (first.site, list(first.vips), first.port, first.nqs_home, list(first.recorded), first.before, first.scope) == (
+        "jobsiteA", ["10.0.0.1", "::1"], 1234, "/opt/nqs", [(100, 5), (200, 7)], [(300, 9)], ("/share", "8:17"))
+    assert (list(second.recorded), second.before, second.scope) == ([], None, None)
+
+
+def process_of(pid):
+    return Process(pid, 1, 1, 0, 5, "S", "nqsdaemon")
+
+
+class Starting(Script):
+    """cjcpw says stopped until it is started."""
+
+    started = False
+
+    def run(self, name, programs, arguments, deadline, environment=None, user=""):
+        self.asked.append(name)
+        self.started = self.started or name == "cjcpw start"
+        return Result(name, EXITED, 0 if self.started else 3)
+
+
+def census_of(candidates=(), daemons=(), mere=()):
+    census = Census()
+    census.candidates = {pid: process_of(pid) for pid in candidates}
+    census.daemons = {pid: process_of(pid) for pid in daemons}
+    census.mere_holders = {pid: process_of(pid) for pid in mere}
+    return census
+
+
+def test_start_notes_itself_before_cjcpw_is_called(monkeypatch, log):
+    """Killed after that, the next action still knows whose the daemons are."""
+    runner, noted, looks = Starting(), [], []
+
+    def take(look, *_):
+        looks.append(look.before)
+        return census_of([300, 301, 400], [400, 500, 600], [600]) if runner.started else census_of([301, 300])
+    monkeypatch.setattr(ownership, "take", take)
+    made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
+    assert made.start(Deadline(5), lambda: noted.append((made.before, made.daemons, made.launched, runner.started))) is True
+    assert noted == [([(300, 5), (301, 5)], [], False, False)] and made.launched
+    assert looks[-1] == [(300, 5), (301, 5)], "the daemons are told by what was there before"
+    assert made.daemons == [(400, 5), (500, 5)], "who merely holds the mount is none of them"
+    assert made.before is None, "the start has finished"
+
+
+def test_a_start_that_fails_stays_unfinished(monkeypatch, log):
+    monkeypatch.setattr(ownership, "take", lambda *args: Census())
+    runner, noted = Script(cjcpw_status=Result("cjcpw status", EXITED, 3), cjcpw_start=Result("cjcpw start", EXITED, 9)), []
+    made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
+    with pytest.raises(LayerError, match="exited 9"):
+        made.start(Deadline(5), lambda: noted.append(1))
+    assert made.before == [] and made.launched and noted == [1]
+
+
+@pytest.mark.parametrize("answer, left, raises", [(0, "process", False), (3, "process", True), (3, "listener", True)])
+def test_what_starts_nothing_notes_nothing(site, answer, left, raises):
+    made = site(answered(EXITED, answer), left)
+    if raises:
+        with pytest.raises(LayerError):
+            made.start(Deadline(5), lambda: pytest.fail("noted"))
+    else:
+        assert made.start(Deadline(5), lambda: pytest.fail("noted")) is False
+    assert made.launched is False and made.before is None and "cjcpw start start" not in made.runner.asked
+
+
+def test_learning_ends_an_unfinished_start(monkeypatch, log):
+    monkeypatch.setattr(ownership, "take", lambda *args: census_of([100, 101], [100, 101, 102], [102]))
+    made = Site(settings(port="1234"), Script(), log, recorded(before=[(50, 5)]), lambda: ("/share", "8:17"), Deadline(5))
+    assert made.before == [(50, 5)]
+    made.learn_daemons()
+    assert made.daemons == [(100, 5), (101, 5)] and made.before is None
+
+
+def test_learning_without_time_to_look_at_all_leaves_the_start_unfinished(monkeypatch, log):
+    def late(*args):
+        raise TimeoutError(110, "no time left to look at all processes")
+    runner = Script()
+    monkeypatch.setattr(runner, "each", late)
+    made = Site(settings(port="1234"), runner, log, recorded(before=[(50, 5)]), lambda: None, Deadline(5))
+    try:
+        made.learn_daemons()
+    except (LayerError, OSError):
+        pass  # as good, as long as nobody records it
+    assert made.before == [(50, 5)]
+
+
+def test_who_merely_holds_the_mount_does_not_keep_a_site_from_starting(monkeypatch, log):
+    runner = Starting()
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of([], [600] if not runner.started else [400, 600], [600]))
+    made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
+    # what cjcpw calls stopped is FAILED while anything is left, and start goes on all the same
+    assert made.start(Deadline(5), lambda: None) is True and made.daemons == [(400, 5)]
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of([], [500, 600], [600]))
+    runner.started = False
+    with pytest.raises(LayerError, match=r"\[500\].*stop the site"):
+        Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)).start(Deadline(5), lambda: None)
+
+
+@pytest.mark.parametrize("census, good", [(census_of([], [400]), True), (census_of(), False), (census_of([400]), False)])
+def test_a_running_site_has_a_process(monkeypatch, log, census, good):
+    monkeypatch.setattr(ownership, "take", lambda *_: census)
+    made = Site(settings(port="1234"), Script(), log, None, lambda: ("/share", "8:17"), Deadline(5))
+    assert (made.check_service(Deadline(1)) == "") is good
+    census.product.append(700)  # a daemon that has overwritten its environment
+    assert made.check_service(Deadline(1)) == ""
+
+
+@pytest.mark.parametrize("answers, resident", [({}, None), ({100: "yes"}, (100, 5)), ({100: None, 101: "yes"}, (101, 5)), ({100: None}, None)])
+def test_the_resident_cjcpw_is_looked_for_in_a_child(monkeypatch, log, answers, resident):
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of([100, 101], [100, 101]))
+    made = Site(settings(port="1234", cjcpw_mode="resident"), Script(each=answers), log, None, lambda: None, Deadline(5))
+    made.learn_daemons()
+    assert made.resident == resident
+
+
+def test_leftovers_of_our_calls_are_ended(monkeypatch, log, sleeper):
+    process, census = sleeper(), Census()
+    census.calls[process.pid] = process
+    monkeypatch.setattr(ownership, "take", lambda *args: census)
+    Site(settings(port="1234"), Script(), log, None, lambda: None, Deadline(5)).end_leftovers()
+    assert not processes.alive(process) and any("[%d]" % process.pid in text for level, text in log.said if level == "warning")
+
+
+# -- what a start needs ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def product(tmp_path):
+    home = tmp_path / "nqs"
+    (home / "license").mkdir(parents=True)
+    (home / "license" / "jobcenter_key.dat").write_text("CJC Option")
+    (home / "cjcpw").write_text("#!/bin/sh\n")
+    (home / "cjcpw").chmod(0o755)
+    return home
+
+
+def look(home, **given):
+    made = settings(nqs_home=str(home), **given)
+    from cjc_agent.settings import values
+    code, _, words = module._look(made, values.programs_of(made.cjcpw, made.nqs_home)).partition(" ")
+    return int(code), words
+
+
+def test_all_is_there(product, runner, log):
+    assert look(product) == (0, "")
+    assert Site(settings(nqs_home=str(product)), runner, log, None, lambda: None, Deadline(5)).host_complaint() == (0, "")
+
+
+def test_cjcpw_missing_is_5(product):
+    (product / "cjcpw").unlink()
+    code, words = look(product)
+    assert code == 5 and str(product / "cjcpw") in words and "install JobCenter" in words
+
+
+@pytest.mark.parametrize("make", [lambda path: path.chmod(0o644), lambda path: (path.unlink(), path.mkdir())])
+def test_cjcpw_not_executable_is_4(product, make):
+    make(product / "cjcpw")
+    code, words = look(product)
+    assert code == 4 and str(product / "cjcpw") in words
+
+
+def test_licence_is_5(product):
+    assert look(product, licence_pattern="XYZ")[0] == 5
+    (product / "license" / "jobcenter_key.dat").unlink()
+    assert look(product)[0] == 5
+
+
+def test_user_is_5(product):
+    assert look(product, user="nobody")[0] == 0
+    code, words = look(product, user="no-such-user")
+    assert code == 5 and "no-such-user" in words
+
+
+def test_a_product_folder_that_hangs_is_1(log):
+    made = Site(settings(), Script(call=Result("look", TIMED_OUT)), log, None, lambda: None, Deadline(5))
+    assert made.host_complaint()[0] == 1

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from cjc_agent.tools import blockdevice
+from cjc_agent.tools.blockdevice import Unresolved
+from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result
+from cjc_agent.tools.deadline import Deadline
+
+from unit.helpers import Script
+
+
+def script(**answers):
+    return Script(**{name: Result(name, *answer) for name, answer in answers.items()})
+
+
+def test_a_path_needs_no_blkid():
+    runner = script()
+    assert blockdevice.resolve("/dev/mapper/vg-lv", runner, Deadline(1)) == "/dev/mapper/vg-lv" and runner.asked == []
+
+
+def test_a_label_is_asked_of_blkid_without_its_cache():
+    runner = script(blkid=(EXITED, 0, "/dev/sdb1\n"))
+    assert blockdevice.resolve("LABEL=job", runner, Deadline(1)) == "/dev/sdb1"
+    assert runner.asked == ["blkid -c /dev/null -o device -t LABEL=job"]
+
+
+@pytest.mark.parametrize("answer, absent, words", [
+    ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), False, "LABEL=job is answered by /dev/sdb1 and /dev/sdc1"),
+    ((EXITED, 2, ""), True, "no device answers to LABEL=job"),
+    ((EXITED, 0, ""), False, "cannot be resolved"),
+    ((EXITED, 4, "usage"), False, "cannot be resolved"),
+    ((EXITED, 127, "no such command"), False, "cannot be resolved"),
+    ((EXITED, 8, "/dev/sdb1\n"), False, "cannot be resolved"),
+    ((TIMED_OUT, -1, ""), False, "cannot be resolved"),
+    ((STUCK, 99, ""), False, "cannot be resolved"),
+])
+def test_what_is_not_resolved(answer, absent, words):
+    with pytest.raises(Unresolved, match=words) as caught:
+        blockdevice.resolve("LABEL=job", script(blkid=answer), Deadline(1))
+    assert caught.value.absent is absent
+
+
+def test_number_of_no_block_device(tmp_path):
+    for path, absent in (("/dev/null", False), (str(tmp_path), False), (str(tmp_path / "none"), True)):
+        with pytest.raises(Unresolved) as caught:
+            blockdevice.number(path)
+        assert caught.value.absent is absent and path in str(caught.value)
+
+
+@pytest.mark.root
+def test_number_of_a_block_device_also_through_a_link(tmp_path):
+    node = tmp_path / "node"
+    try:
+        os.mknod(node, 0o60600, os.makedev(7, 300))
+    except OSError as error:
+        pytest.skip("mknod: %s" % error.strerror)
+    (tmp_path / "link").symlink_to(node)
+    assert blockdevice.number(str(node)) == blockdevice.number(str(tmp_path / "link")) == "7:300"
+
+
+def test_exclusive_open_of_something_free(runner, tmp_path):
+    (tmp_path / "file").touch()
+    assert blockdevice.wait_unused(str(tmp_path / "file"), runner, Deadline(5)).ok
+
+
+def test_exclusive_open_waits_while_busy_and_says_so(runner, monkeypatch):
+    real = os.open
+
+    def busy(path, flags, *more, **other):
+        if path == "/dev/busy":
+            assert flags & os.O_EXCL and not flags & os.O_CREAT
+            raise OSError(errno.EBUSY, "busy", path)
+        return real(path, flags, *more, **other)
+    monkeypatch.setattr(os, "open", busy)
+    result = blockdevice.wait_unused("/dev/busy", runner, Deadline(0.3))
+    assert result.exit_code == 1 and result.output.startswith("EBUSY ") and 0.3 <= result.seconds < 1
+    assert blockdevice.is_in_use(result)
+
+
+def test_a_device_that_is_gone(runner, tmp_path):
+    result = blockdevice.wait_unused(str(tmp_path / "none"), runner, Deadline(5))
+    assert not result.ok and not blockdevice.is_in_use(result) and result.seconds < 2
+
+
+@pytest.mark.parametrize("outcome, code, output, in_use", [
+    (EXITED, 0, "", False), (EXITED, 0, "EBUSY x", False), (EXITED, 1, "EBUSY x", True),
+    # the kernel claims first, and only then looks whether there is a device: these say that nobody else has it
+    (EXITED, 1, "ENXIO x", False), (EXITED, 1, "ENODEV x", False), (EXITED, 1, "ENOENT x", False), (EXITED, 1, "EIO x", False),
+    (EXITED, 1, "ENOMEDIUM x", False), (EXITED, 1, "EBUSYX", False),
+    # no answer: in doubt it is in use
+    (TIMED_OUT, 1, "ENOENT x", True), (TIMED_OUT, -1, "", True), (STUCK, 1, "", True), (SIGNALLED, 9, "", True), (SIGNALLED, 1, "", True),
+    (UNSTARTED, 11, "", True), (UNSTARTED, 1, "EPERM x", True), (EXITED, 70, "", True),
+])
+def test_is_in_use(outcome, code, output, in_use):
+    assert blockdevice.is_in_use(Result("x", outcome, code, output)) is in_use
+
+
+@pytest.mark.parametrize("fstype, policy, command", [
+    ("ext4", "auto", "fsck -T -t ext4 /dev/x -- -p"), ("ext3", "auto", "fsck -T -t ext3 /dev/x -- -p"), ("ext4", "force", "fsck -T -t ext4 /dev/x -- -f -p"),
+    ("xfs", "auto", None), ("btrfs", "auto", None), ("xfs", "force", "fsck -T -t xfs /dev/x -- -a"), ("", "force", "fsck -T /dev/x -- -a"),
+])
+def test_fsck_is_called_as_the_policy_says(fstype, policy, command):
+    runner = script()
+    assert blockdevice.check_file_system("/dev/x", fstype, policy, runner, Deadline(1)) == ""
+    assert runner.asked == ([command] if command else [])
+
+
+@pytest.mark.parametrize("outcome, code, good", [(EXITED, 0, True), (EXITED, 1, True), (EXITED, 2, False), (EXITED, 3, False), (EXITED, 4, False),
+                                                 (EXITED, 8, False),
+                                                 (EXITED, 127, False), (TIMED_OUT, -1, False), (STUCK, 0, False)])
+def test_fsck_exit_codes(outcome, code, good):
+    complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(fsck=(outcome, code, "")), Deadline(1))
+    assert (complaint == "") is good
+    if not good:
+        assert "run fsck on /dev/x by hand" in complaint
+
+
+@pytest.mark.parametrize("answer, fstype", [((EXITED, 0, "ext4\n"), "ext4"), ((EXITED, 2, ""), ""), ((TIMED_OUT, -1, "ext4"), "")])
+def test_file_system(answer, fstype):
+    assert blockdevice.file_system("/dev/x", script(blkid=answer), Deadline(1)) == fstype
+
+
+def test_thaw_of_what_is_not_frozen_is_no_trouble(runner, tmp_path, monkeypatch):
+    results = []
+    monkeypatch.setattr(runner, "call", lambda name, function, deadline: results.append(type(runner).call(runner, name, function, deadline)))
+    blockdevice.thaw(str(tmp_path), runner, Deadline(5))
+    blockdevice.thaw(str(tmp_path / "none"), runner, Deadline(5))
+    assert results[1].output.startswith("ENOENT")

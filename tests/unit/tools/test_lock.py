@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from cjc_agent.tools import processes
+from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.lock import Busy, Lock
+
+from unit.helpers import wait_until
+
+HOLD = """
+import os
+from cjc_agent.tools.lock import Lock
+from cjc_agent.tools.deadline import Deadline
+Lock(sys.argv[1]).take(sys.argv[2], Deadline(5))
+if len(sys.argv) > 3:
+    if os.fork() == 0:  # a child that outlives the holder, as a daemon would
+        with open(sys.argv[3], "w") as file:
+            file.write("%d\\n" % os.getpid())
+        import time
+        time.sleep(60)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def path(state_folder):
+    return str(state_folder / "cjc-a.lock")
+
+
+@pytest.fixture
+def lock(path):
+    made = Lock(path)
+    yield made
+    made.release()
+
+
+def test_free(lock, path):
+    lock.take("start", Deadline(1))
+    with open(path) as file:
+        pid, what, when = file.read().split()
+    assert (pid, what) == (str(os.getpid()), "start") and abs(time.time() - int(when)) < 5
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+
+def test_the_second_waits_and_is_told_who_holds_it(lock, path, start_python):
+    holder = start_python(HOLD, path, "stop")
+    began = time.monotonic()
+    with pytest.raises(Busy, match=r"stop \(pid %d\) works on this site" % holder.pid):
+        lock.take("start", Deadline(0.3))
+    assert 0.3 <= time.monotonic() - began < 2
+    assert lock._descriptor == -1, "nothing stays open"
+
+
+def test_an_expired_deadline_still_tries_once(lock, path, start_python):
+    lock.take("start", Deadline(0))
+    lock.release()
+    start_python(HOLD, path, "stop")
+    with pytest.raises(Busy):
+        lock.take("start", Deadline(0))
+
+
+def test_the_second_gets_it_when_the_first_ends(lock, path, start_python):
+    holder = start_python(HOLD, path, "stop")
+    holder.stdin.close()
+    lock.take("start", Deadline(10))
+    with open(path) as file:
+        assert file.read().split()[:2] == [str(os.getpid()), "start"]
+
+
+def test_kill_9_frees_it(lock, path, start_python):
+    holder = start_python(HOLD, path, "stop")
+    holder.kill()
+    lock.take("start", Deadline(10))
+
+
+def test_a_child_that_outlives_the_holder_does_not_keep_it(lock, path, start_python, tmp_path, end_later):
+    note = tmp_path / "pid"
+    holder = start_python(HOLD, path, "stop", str(note))
+    pid = int(wait_until(lambda: note.exists() and note.read_text().endswith("\n") and note.read_text(), "the child"))
+    end_later(pid)
+    holder.kill()
+    holder.wait()
+    lock.take("start", Deadline(5))
+    assert processes.read(pid) is not None, "else this test proves nothing"
+
+
+def test_is_held(lock, path, start_python, state_folder):
+    assert lock.is_held() is False and os.listdir(state_folder) == [], "it is only looked at"
+    holder = start_python(HOLD, path, "stop")
+    assert lock.is_held() is True and lock.is_held() is True
+    with open(path) as file:
+        assert file.read().split()[:2] == [str(holder.pid), "stop"]
+    holder.kill()
+    holder.wait()
+    assert lock.is_held() is False and os.path.exists(path)
+    lock.take("start", Deadline(1))
+
+
+def test_is_held_by_somebody_who_has_not_written_yet(lock, path, start_python):
+    start_python(HOLD, path, "stop")
+    os.truncate(path, 0)
+    assert lock.is_held() is True
+
+
+def test_is_held_takes_nothing(lock, path, start_python):
+    lock.take("start", Deadline(1))
+    lock.release()
+    assert lock.is_held() is False
+    start_python(HOLD, path, "stop")  # would wait 5 s and fail if it were not free
+
+
+@pytest.mark.parametrize("make", [lambda path: os.symlink("/etc/passwd", path), os.mkdir, os.mkfifo])
+def test_what_is_no_lock_file_is_held_by_nobody(lock, path, make):
+    make(path)
+    assert lock.is_held() is False
+    assert Lock(path + "/none/x.lock").is_held() is False
+
+
+def test_release_and_again(lock, path, start_python):
+    lock.take("start", Deadline(1))
+    lock.release()
+    lock.release()
+    start_python(HOLD, path, "stop")  # would wait 5 s and fail if it were not free
+
+
+def test_words_of_a_holder_who_has_not_written_yet(lock, path, start_python):
+    start_python(HOLD, path, "stop")
+    os.truncate(path, 0)
+    with pytest.raises(Busy, match="another action works on this site"):
+        lock.take("start", Deadline(0))
+
+
+def test_a_symbolic_link_is_refused_and_its_target_untouched(lock, path, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    os.symlink(target, path)
+    with pytest.raises(OSError):
+        lock.take("start", Deadline(1))
+    assert target.read_text() == "precious"
+
+
+def test_a_hard_link_is_refused(lock, path, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("precious")
+    os.link(target, path)
+    with pytest.raises(OSError, match="not a plain file of ours"):
+        lock.take("start", Deadline(1))
+    assert target.read_text() == "precious" and lock._descriptor == -1
+
+
+def test_a_fifo_and_a_folder_are_refused(lock, path):
+    os.mkfifo(path)
+    with pytest.raises(OSError):
+        lock.take("start", Deadline(1))
+    os.unlink(path)
+    os.mkdir(path)
+    with pytest.raises(OSError):
+        lock.take("start", Deadline(1))
+
+
+@pytest.mark.root
+def test_somebody_elses_file_is_refused(lock, path):
+    open(path, "w").close()
+    os.chown(path, 65534, 65534)
+    with pytest.raises(OSError, match="not a plain file of ours"):
+        lock.take("start", Deadline(1))
+
+
+def test_the_folder_is_made(tmp_path):
+    lock = Lock(str(tmp_path / "new" / "x.lock"))
+    lock.take("start", Deadline(1))
+    lock.release()
