@@ -119,7 +119,6 @@ def test_a_caller_who_stands_in_the_mount_is_not_killed(site: Site) -> None:
     site.stop()
 
 
-@pytest.mark.xfail(strict=True, reason="a last look, for which no time is left, hides whom the looks before it found: disk.py, MountedDisk.stop")
 def test_a_caller_who_stands_in_the_mount_is_named(site: Site) -> None:
     site.mount()
     said = [stop_from_within(site, 2000) for _ in range(4)]  # whether there is a last look without time is a matter of milliseconds
