@@ -52,10 +52,12 @@ install:  ## install the OCF agent, the core and the cjc-agent command
 	rm -rf $(DESTDIR)$(CORE)/cjc_agent
 	cd agent && find cjc_agent -name '*.py' -exec install -D -m 644 {} $(DESTDIR)$(CORE)/{} \;
 	install -m 644 agent/__main__.py $(DESTDIR)$(CORE)/__main__.py
-	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
+	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" -e 's|^MAIN=__main__.py|MAIN=__main__.pyc|' ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" packaging/cjc-agent > $(DESTDIR)$(PREFIX)/sbin/cjc-agent
 	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
 	$(PYTHON) -I -m compileall -q -o 2 --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent
+	$(PYTHON) -I -OO -c 'import py_compile as p, sys; p.compile(sys.argv[1], sys.argv[1] + "c", sys.argv[2], True, invalidation_mode=p.PycInvalidationMode.UNCHECKED_HASH)' \
+		$(DESTDIR)$(CORE)/__main__.py $(CORE)/__main__.py
 
 .PHONY: uninstall
 uninstall:  ## remove what install installed

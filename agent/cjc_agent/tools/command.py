@@ -86,7 +86,8 @@ class Runner:
         """
         values = TOOL_ENVIRONMENT if environment is None else environment
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user))
+        ignored = _ignored()
+        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user, ignored))
 
     def call(self, name: str, function: Callable[[], str], deadline: Deadline, user: str = "") -> Result:
         """Run a Python function in a child (as `user`) that may be abandoned: for whatever touches a file system that may hang.
@@ -140,7 +141,8 @@ class Runner:
     def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
         """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
         self._trace("spawn %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        return _fork(lambda: _execute(programs, arguments, environment, user), output)
+        ignored = _ignored()
+        return _fork(lambda: _execute(programs, arguments, environment, user, ignored), output)
 
     def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None], remember: bool = True) -> Result:
         before = self._still_abandoned(name) if remember else 0
@@ -324,11 +326,15 @@ def _call(function: Callable[[], str], user: str) -> None:
     os._exit(code)
 
 
-def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str) -> None:
-    """In the child: become what a daemon may inherit, then exec."""
-    for number in range(1, 32):  # exec resets the rest; Python ignores SIGPIPE, a caller may ignore others
-        if signals.getsignal(number) == signals.SIG_IGN:
-            signals.signal(number, signals.SIG_DFL)
+def _ignored() -> list[int]:
+    """Return the signals that are ignored: exec resets all others. Python ignores SIGPIPE, a caller may ignore more."""
+    return [number for number in range(1, 32) if signals.getsignal(number) == signals.SIG_IGN]
+
+
+def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str, ignored: list[int]) -> None:
+    """In the child: become what a daemon may inherit, then exec. `ignored` was found before the fork, whose child copies each page it touches."""
+    for number in ignored:
+        signals.signal(number, signals.SIG_DFL)
     signals.pthread_sigmask(signals.SIG_SETMASK, [])
     os.umask(0o022)
     if user and user != "root":
