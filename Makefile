@@ -5,6 +5,8 @@ DESTDIR ?=
 PYTHON  ?= $(shell ls /usr/bin/python3.[0-9] /usr/bin/python3.[0-9][0-9] 2>/dev/null | sort -t. -k2 -n | tail -n 1)
 OCF_DIR ?= /usr/lib/ocf/resource.d/cjc
 CORE    := $(PREFIX)/lib/cjc-agent
+# a compiled script saves time at every call, but runs under one version only: not for a PYTHON that may become another one
+MAIN    := $(if $(filter python3.%,$(notdir $(PYTHON))),__main__.pyc,__main__.py)
 VENV    := .venv
 NODE    := $(VENV)/bin/python tests/lab/run_in_node.py
 
@@ -52,7 +54,7 @@ install:  ## install the OCF agent, the core and the cjc-agent command
 	rm -rf $(DESTDIR)$(CORE)/cjc_agent
 	cd agent && find cjc_agent -name '*.py' -exec install -D -m 644 {} $(DESTDIR)$(CORE)/{} \;
 	install -m 644 agent/__main__.py $(DESTDIR)$(CORE)/__main__.py
-	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" -e 's|^MAIN=__main__.py|MAIN=__main__.pyc|' ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
+	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" -e 's|^MAIN=__main__.py|MAIN=$(MAIN)|' ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" packaging/cjc-agent > $(DESTDIR)$(PREFIX)/sbin/cjc-agent
 	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
 	$(PYTHON) -I -m compileall -q -o 2 --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent

@@ -25,8 +25,17 @@ def test_destdir_prefix_and_python_are_honoured(tmp_path: pathlib.Path) -> None:
     assert all(path.startswith(("opt/cjc/", "usr/lib/ocf/resource.d/cjc/")) for path in installed)
     shutil.copytree(tmp_path / "dest/opt/cjc", "/opt/cjc")
     assert subprocess.run([agent, "meta-data"], capture_output=True).returncode == 0
+    (tmp_path / "dest/opt/cjc/lib/cjc-agent/__main__.py").unlink()
+    assert subprocess.run([agent, "meta-data"], capture_output=True).returncode == 0, "compiled"
     assert make("uninstall", "DESTDIR=%s/dest" % tmp_path, "PREFIX=/opt/cjc").returncode == 0
     assert not [path for path in (tmp_path / "dest").rglob("*") if path.is_file()]
+
+
+def test_a_python_without_a_version_in_its_name_may_become_another_one(tmp_path: pathlib.Path) -> None:
+    """Code compiled for one version is no script for the next: /usr/bin/python3 gets the source."""
+    for python, main in (("/usr/bin/python3", "__main__.py"), (os.path.realpath("/usr/bin/python3"), "__main__.pyc")):
+        assert make("install", "DESTDIR=%s/dest" % tmp_path, "PYTHON=" + python).returncode == 0
+        assert "MAIN=%s\t" % main in (tmp_path / "dest/usr/lib/ocf/resource.d/cjc/jobcenter").read_text()
 
 
 def test_a_python_that_is_too_old_or_absent_is_refused(tmp_path: pathlib.Path) -> None:
