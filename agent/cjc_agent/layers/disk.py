@@ -166,7 +166,7 @@ class MountedDisk(Disk):
 
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop: umount first, and look for holders only when it is busy."""
-        told: dict[int, str] = {}
+        told: dict[int, bool] = {}
         complaint = holding = ""
         patience = Deadline(min(5.0, deadline.left() * 0.3))  # for TERM; KILL follows
         for _ in deadline.polls(first=0.05, longest=0.5):
@@ -211,7 +211,7 @@ class MountedDisk(Disk):
     def _umount_command(self, point: str) -> list[str]:
         return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
 
-    def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, str], deadline: Deadline) -> str:
+    def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, bool], deadline: Deadline) -> str:
         """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short.
 
         Raise TimeoutError when there was no time to look for them.
@@ -227,10 +227,10 @@ class MountedDisk(Disk):
         for pid, how in found.items():
             process = table[pid]
             named.append("%s (%s)" % (processes.describe([process]), how))
-            if told.get(pid) != str(hard):
+            if told.get(pid) != hard:
                 self._log.warning("disk: %s holds %s by its %s: sending %s" % (
                     processes.describe([process]), mounts[-1].point, how, "KILL" if hard else "TERM"))
-                told[pid] = str(hard)
+                told[pid] = hard
                 processes.send(process, signal.SIGKILL if hard else signal.SIGTERM)
         return "; held by %s" % ", ".join(named[:5]) if named else ""
 
@@ -321,7 +321,7 @@ class BlockDisk(MountedDisk):
         """Words for whoever has the device mounted in a mount namespace of its own."""
         from cjc_agent.tools import holders, processes
         table = processes.table()
-        found = holders.in_other_namespaces(self.resolved["number"], list(table))
+        found = holders.in_other_namespaces(self.resolved["number"], table)
         return " (by %s)" % processes.describe(table[pid] for pid in found) if found else ""
 
     def stop(self, deadline: Deadline) -> None:

@@ -135,8 +135,7 @@ class Runner:
 
     def tool(self, arguments: list[str], deadline: Deadline) -> Result:
         """Run a system tool by its bare name, looked up in the fixed PATH only."""
-        programs = [folder + "/" + arguments[0] for folder in PATH.split(":")]
-        return self.run(arguments[0], programs, arguments[1:], deadline)
+        return self.run(arguments[0], resolve(arguments[0], []), arguments[1:], deadline)
 
     def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
         """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
