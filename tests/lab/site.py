@@ -190,7 +190,7 @@ def environment_of(pid: int) -> list[str]:
         return []
 
 
-def wait_until(condition, seconds: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+def wait_until(condition, seconds: float = 30.0) -> None:  # type: ignore[no-untyped-def]
     """Wait until a condition holds; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not condition():

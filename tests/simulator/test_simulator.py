@@ -22,7 +22,7 @@ ADDRESS = f"127.77.{os.getpid() // 250 % 250}.{os.getpid() % 250 + 1}"
 LONG = "exec sleep 300"
 
 
-def wait_for(condition, seconds=8):
+def wait_for(condition, seconds=30):
     """Return the first true value of `condition()`; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -556,7 +556,7 @@ def test_a_job_of_a_lost_node_runs_again_on_another(node, tmp_path):
     node.start()
     out = tmp_path / "out"
     job = node.submit(f"echo run >> {out}; [ $(wc -l < {out}) -ge 2 ] || {LONG}")
-    wait_for(out.exists)
+    wait_for(lambda: out.exists() and out.read_text())  # the shell makes the file first: killed in between, the first run would leave no line
     node.kill_everything()
     second = Node(tmp_path / "second", "node2")
     install(second.root, "--listen-port", str(node.port))
