@@ -6,6 +6,9 @@
 The node sees this machine's files through an overlay: whatever the command installs, mounts or writes is gone when it ends. When the
 command, or whoever called us, ends in whatever way, the kernel kills all processes of the node with its pid 1, and its mounts,
 addresses and loop devices go with them: there is nothing to clean up, and so nothing that a test can forget.
+
+MACHINE in the node is this machine's own root file system, read-only: the cluster (tests/cluster) makes its nodes over it, because
+the kernel stacks no more than two overlays.
 """
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ UNSHARE = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--propagati
 DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0), "loop-control": (10, 237),
            "fuse": (10, 229)}
 STAGE = "/mnt"  # where the node's root file system is put together, in a mount namespace of its own
+MACHINE = "/run/machine"
 MOST_LOOPS = 64
 
 
@@ -42,7 +46,9 @@ def _die_with_parent() -> None:
 def inside(arguments: list[str]) -> int:
     """As pid 1 of the new pid namespace: set the node up, run the command, reap what is left to us."""
     folder = os.getcwd()
-    _make_root()
+    mount("tmpfs", "tmpfs", STAGE, "mode=755")
+    make_root(STAGE, "/", {"/": MACHINE, **_checkout_in_tmp()})
+    subprocess.run(["mount", "-o", "remount,bind,ro", MACHINE], check=True)
     os.chdir(folder)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     command = subprocess.Popen(arguments)
@@ -53,27 +59,34 @@ def inside(arguments: list[str]) -> int:
             return os.waitstatus_to_exitcode(status) & 0xFF
 
 
-def _make_root() -> None:
-    """An overlay over this machine's root, with its own /proc, /sys, /dev, /run and /tmp; then pivot_root(2) into it."""
-    mount("tmpfs", "tmpfs", STAGE, "mode=755")
+def make_root(stage: str, lower: str, binds: dict[str, str]) -> None:
+    """An overlay over `lower` with its own /proc, /sys, /dev, /run and /tmp and the folders bound into it; then pivot_root(2) into it.
+
+    What is written lands in `stage`/upper, which may be used again: it is the node's local disk.
+    """
     for name in ("upper", "work", "root"):
-        os.mkdir(STAGE + "/" + name)
-    root = STAGE + "/root"
-    mount("overlay", "overlay", root, "lowerdir=/,upperdir=%s/upper,workdir=%s/work" % (STAGE, STAGE))
+        os.makedirs(stage + "/" + name, exist_ok=True)
+    root = stage + "/root"
+    mount("overlay", "overlay", root, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work" % (lower, stage, stage))
     mount("proc", "proc", root + "/proc")
     mount("sysfs", "sysfs", root + "/sys")
     for name in ("run", "tmp", "mnt"):
         mount("tmpfs", "tmpfs", "%s/%s" % (root, name), "mode=%s" % ("1777" if name == "tmp" else "755"))
     _make_dev(root + "/dev")
-    here = os.path.dirname(os.path.abspath(__file__)).split("/tests/")[0]
-    if here.startswith("/tmp/"):  # a checkout below /tmp would be hidden by the node's own
-        os.makedirs(root + here)
-        subprocess.run(["mount", "--bind", here, root + here], check=True)
+    for source, target in binds.items():
+        os.makedirs(root + target, exist_ok=True)
+        subprocess.run(["mount", "--bind", source, root + target], check=True)
     os.mkdir(root + "/run/old-root")
     subprocess.run(["pivot_root", root, root + "/run/old-root"], check=True)
     os.chdir("/")
     subprocess.run(["umount", "-l", "/run/old-root"], check=True)
     os.rmdir("/run/old-root")
+
+
+def _checkout_in_tmp() -> dict[str, str]:
+    """A checkout below /tmp would be hidden by the node's own /tmp: bind it."""
+    here = os.path.dirname(os.path.abspath(__file__)).split("/tests/")[0]
+    return {here: here} if here.startswith("/tmp/") else {}
 
 
 def _make_dev(dev: str) -> None:

@@ -1,0 +1,168 @@
+"""One computer of the cluster: namespaces of its own, a local disk that survives its power, a cable, and its own way to the shared disks."""
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import pathlib
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from typing import Optional
+
+from cluster import network
+from lab import disk
+from lab.run_in_node import UNSHARE
+
+INIT = pathlib.Path(__file__).with_name("init.py")
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
+EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # linux/ext4.h: from here on nothing more reaches the disk
+OFF_SECONDS = 30.0
+
+
+class NotOff(Exception):
+    """A node that should be off is not seen to be off."""
+
+
+class Node:
+    """A node, off until power_on(). `init_pid` is its process 1 as the room sees it, None while it is off."""
+
+    def __init__(self, name: str, number: int, room: pathlib.Path, lower: str, images: dict[str, pathlib.Path]) -> None:
+        self.name, self.number = name, number
+        self.init_pid: Optional[int] = None
+        self.kernel_names: dict[str, str] = {}  # shared disk -> "loop3p1", as in /sys/fs/ext4
+        self._stage, self._lower = room / name, lower
+        self._stage.mkdir()
+        self._disks: dict[str, disk.Disk] = {}
+        self._numbers: dict[str, int] = {}
+        self._unshare: Optional[subprocess.Popen[bytes]] = None
+        self._power = threading.RLock()
+        for share, image in images.items():
+            self._disks[share] = disk.Disk(str(image))
+            self.kernel_names[share], self._numbers[share] = self._disks[share].add_partition()
+
+    # -- power --------------------------------------------------------------------------------------------------------------------
+
+    def power_on(self) -> None:
+        """Start the node; it boots by itself. Nothing happens when it is on already."""
+        with self._power:
+            if self.init_pid is not None:
+                return
+            disks = ["%s=%d:%d" % (share, os.major(number), os.minor(number)) for share, number in self._numbers.items()]
+            command = [sys.executable, "-I", str(INIT), self.name, str(self._stage), self._lower, *disks]
+            with open(str(self._stage) + ".console", "ab") as console:
+                self._unshare = subprocess.Popen([*UNSHARE, "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=console,
+                                                 start_new_session=True)
+            assert self._unshare.stdout is not None
+            if not select.select([self._unshare.stdout], [], [], 30)[0] or self._unshare.stdout.readline() != b"ready\n":
+                self._unshare.kill()
+                raise RuntimeError("%s does not come up" % self.name)
+            self._unshare.stdout.close()
+            children = pathlib.Path("/proc/%d/task/%d/children" % (self._unshare.pid, self._unshare.pid))
+            init_pid = int(children.read_text().split()[0])
+            network.plug_in(self.name, self.number, init_pid)
+            self.init_pid = init_pid
+
+    def power_cut(self) -> None:
+        """Cut the power: what was not synced is lost. Returns when the node is seen to be off; raises NotOff after 30 s.
+
+        The kernel unmounts in an orderly way what a dying namespace had mounted, and writes it all: so first nothing may reach the disks.
+        """
+        with self._power:
+            if self.init_pid is None:
+                return
+            for point in self._shared_mounts():
+                _shut_down(point)
+            os.kill(self.init_pid, signal.SIGKILL)
+            self._confirm_off()
+            network.unplug(self.name)
+            self.init_pid = None
+
+    def _confirm_off(self) -> None:
+        assert self._unshare is not None
+        end = time.monotonic() + OFF_SECONDS
+        try:
+            self._unshare.wait(OFF_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise NotOff("%s: its processes do not end" % self.name) from None
+        while self.mounted():
+            if time.monotonic() > end:
+                raise NotOff("%s: the kernel still has %s mounted" % (self.name, ", ".join(self.mounted())))
+            time.sleep(0.005)
+
+    def close(self) -> None:
+        """Let go of the shared disks."""
+        for attached in self._disks.values():
+            attached.close()
+
+    def mounted(self) -> list[str]:
+        """The shared disks that the kernel has mounted for this node, in whatever mount namespace, also while it dies."""
+        return [share for share, name in self.kernel_names.items()
+                if any(os.path.exists("/sys/fs/%s/%s" % (kind, name)) for kind in ("ext4", "xfs"))]
+
+    def _shared_mounts(self) -> list[str]:
+        """Paths, as the room sees them, of the mounts of shared disks."""
+        numbers = {"%d:%d" % (os.major(number), os.minor(number)) for number in self._numbers.values()}
+        rows = [line.split() for line in pathlib.Path("/proc/%d/mountinfo" % self.init_pid).read_text().splitlines()]
+        return ["/proc/%d/root%s" % (self.init_pid, row[4]) for row in rows if row[2] in numbers]
+
+    # -- commands -----------------------------------------------------------------------------------------------------------------
+
+    def enter(self) -> list[str]:
+        """The words in front of a command that make it run on the node."""
+        if self.init_pid is None:
+            raise RuntimeError("%s is off" % self.name)
+        environment = ["%s=%s" % pair for pair in ENVIRONMENT.items()]
+        return ["nsenter", "--target", str(self.init_pid), "--all", "--wd=/", "env", "-i", *environment]
+
+    def run(self, *command: str, check: bool = True, timeout: float = 120, text_in: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command on the node; return its exit code and output. Raise CalledProcessError with `check`."""
+        done = subprocess.run([*self.enter(), *command], input=text_in, capture_output=True, text=True, errors="replace", timeout=timeout)
+        if check and done.returncode:
+            raise CommandFailed("%s: %s -> %d\n%s%s" % (self.name, " ".join(command), done.returncode, done.stdout, done.stderr))
+        return done
+
+    def sh(self, script: str, check: bool = True, timeout: float = 120) -> str:
+        """Run a line of shell on the node; return what it printed."""
+        return self.run("/bin/sh", "-c", script, check=check, timeout=timeout).stdout
+
+    def path(self, path: str) -> pathlib.Path:
+        """A file of the node as the room sees it."""
+        return pathlib.Path("/proc/%d/root%s" % (self.init_pid, path))
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of that name on the node, as the room sees them."""
+        ours = os.readlink("/proc/%d/ns/pid" % self.init_pid) if self.init_pid else ""
+        found = []
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            try:
+                if (entry / "comm").read_text().strip() == name and os.readlink(entry / "ns/pid") == ours:
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def kill(self, name: str) -> int:
+        """SIGKILL all processes of that name on the node; return how many there were."""
+        pids = self.pids(name)
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        return len(pids)
+
+
+class CommandFailed(Exception):
+    """A command on a node failed; the text tells which, and what it said."""
+
+
+def _shut_down(point: str) -> None:
+    try:
+        descriptor = os.open(point, os.O_RDONLY)
+    except OSError:
+        return  # unmounted a moment ago
+    try:
+        fcntl.ioctl(descriptor, EXT4_IOC_SHUTDOWN, ctypes.c_uint32(NO_LOG_FLUSH))
+    finally:
+        os.close(descriptor)

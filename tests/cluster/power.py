@@ -1,0 +1,102 @@
+"""The power controller: switches nodes off and on for whoever asks over its socket, as a rack's power strip does.
+
+Requests are lines: `off NODE`, `on NODE`, `reboot NODE`, `status NODE`, `list`, and for people and tests `cut NODE` and `mend NODE` (the
+cable), `dead` and `alive` (the controller itself: a dead one answers nobody but these two). The answer is `OK [WORDS]` or `ERROR WORDS`.
+`off` and `reboot` say OK only when the node is seen to be off; `reboot` then starts it again.
+"""
+from __future__ import annotations
+
+import pathlib
+import socket
+import subprocess
+import threading
+import time
+from typing import Callable, Sequence
+
+from cluster import network
+from cluster.node import Node, NotOff
+
+OFF_BEFORE_ON_SECONDS = 0.5  # how long a rebooted node stays dark
+
+
+class PowerController:
+    """Serves `socket_path` until close(). `fenced` are the nodes that were switched off over the socket, with the time, in order."""
+
+    def __init__(self, nodes: Sequence[Node], socket_path: pathlib.Path) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self.dead = False
+        self.stay_off: set[str] = set()  # nodes that `reboot` leaves off
+        self.fenced: list[tuple[float, str]] = []
+        self._server = socket.socket(socket.AF_UNIX)
+        self._server.bind(str(socket_path))
+        self._server.listen(16)
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def close(self) -> None:
+        """Answer nobody any more."""
+        self._server.close()
+
+    def fenced_since(self, moment: float) -> list[str]:
+        """Names of the nodes that were switched off over the socket since `moment` (monotonic seconds)."""
+        return [name for when, name in self.fenced if when >= moment]
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection = self._server.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            connection.settimeout(60)
+            try:
+                with connection.makefile() as reader:
+                    words = reader.readline().split()
+                answer, afterwards = self.do(*words)
+                if answer:
+                    connection.sendall(answer.encode() + b"\n")
+            except OSError:
+                return  # whoever asked is gone
+        afterwards()
+
+    def do(self, verb: str = "", name: str = "") -> tuple[str, Callable[[], object]]:
+        """Obey one request; return the answer and what is to be done after it was sent."""
+        if verb in ("dead", "alive"):
+            self.dead = verb == "dead"
+            return "OK", _nothing
+        if self.dead:
+            return "", _nothing
+        if verb == "list":
+            return "OK " + " ".join(self.nodes), _nothing
+        if name not in self.nodes:
+            return "ERROR no such node: '%s'" % name, _nothing
+        node = self.nodes[name]
+        try:
+            if verb == "status":
+                return "OK " + ("off" if node.init_pid is None else "on"), _nothing
+            if verb == "on":
+                node.power_on()
+            elif verb in ("off", "reboot"):
+                self.fenced.append((time.monotonic(), name))
+                node.power_cut()
+                return "OK", (lambda: self._start_again(node)) if verb == "reboot" and name not in self.stay_off else _nothing
+            elif verb in ("cut", "mend"):
+                (network.cut if verb == "cut" else network.mend)(name)
+            else:
+                return "ERROR unknown request: '%s'" % verb, _nothing
+        except (NotOff, RuntimeError, OSError, subprocess.SubprocessError) as error:
+            return "ERROR " + str(error).replace("\n", " "), _nothing
+        return "OK", _nothing
+
+    def _start_again(self, node: Node) -> None:
+        time.sleep(OFF_BEFORE_ON_SECONDS)
+        try:
+            node.power_on()
+        except (RuntimeError, OSError, subprocess.SubprocessError):
+            pass  # the room is being torn down; a test that waits for the node says so
+
+
+def _nothing() -> None:
+    """Nothing to do."""
