@@ -119,9 +119,16 @@ class Cluster:
         for node in self.nodes:
             self.wait(lambda node=node: self.status(node).online == names, "all nodes are online on %s" % node.name, ONLINE_SECONDS)
 
-    def idle(self, seconds: int = 60) -> None:
-        """Wait until the cluster has nothing more to do."""
-        self.any_node().run("crm_resource", "--wait", "--timeout=%ds" % seconds, timeout=seconds + 20)
+    def idle(self, seconds: float = 60.0) -> None:
+        """Wait until the cluster has nothing more to do: its DC is idle and, asked what it would do next, it would do nothing."""
+        self.wait(self._is_idle, "the cluster has nothing more to do", seconds)
+
+    def _is_idle(self) -> bool:
+        node = self.any_node()
+        states = [node.run("crmadmin", "-S", name, check=False).stdout for name in self.status(node).online]
+        plan = node.run("crm_simulate", "--live-check", "--simulate", check=False).stdout
+        actions = plan.partition("Executing Cluster Transition:")[2].partition("Revised Cluster Status:")[0]
+        return any("S_IDLE" in state for state in states) and "Revised" in plan and not actions.strip()
 
     def any_node(self) -> Node:
         """A node that is on and online by its own account."""
@@ -135,10 +142,31 @@ class Cluster:
         return self.any_node().run("crm", *words, text_in=text_in).stdout
 
     def load(self, text: str) -> None:
-        """Load a configuration written for crmsh."""
+        """Load a configuration written for crmsh, on top of what there is."""
         node = self.any_node()
         node.path("/root/configuration.crm").write_text(text)
         node.run("crm", "-F", "configure", "load", "update", "/root/configuration.crm")
+
+    def configuration(self) -> str:
+        """The whole configuration as XML, for restore()."""
+        return self.any_node().run("cibadmin", "--query", "--scope", "configuration").stdout
+
+    def restore(self, configuration: str) -> None:
+        """Mend whatever was broken: cables, power, fencing, faults of the simulator; all nodes online, that configuration, no failures."""
+        self.power.dead = False
+        self.power.stay_off.clear()
+        for node in self.nodes:
+            node.power_on()
+            if network.is_cut(node.name):
+                network.mend(node.name)
+            node.path("/usr/spool/nqs/simulator.faults").unlink(missing_ok=True)
+        self.wait_online()
+        node = self.any_node()
+        if configuration != self.configuration():
+            node.path("/root/configuration.xml").write_text(configuration)
+            node.run("cibadmin", "--replace", "--scope", "configuration", "--xml-file", "/root/configuration.xml")
+        node.run("crm_resource", "--cleanup")
+        self.idle()
 
     def words(self) -> str:
         """The cluster as crm_mon shows it on each node, and the newest errors: for the message of a failed test."""

@@ -14,6 +14,7 @@ import time
 from typing import Optional
 
 from cluster import network
+from cluster.observer import mounted_devices
 from lab import disk
 from lab.run_in_node import UNSHARE
 
@@ -100,8 +101,8 @@ class Node:
 
     def mounted(self) -> list[str]:
         """The shared disks that the kernel has mounted for this node, in whatever mount namespace, also while it dies."""
-        return [share for share, name in self.kernel_names.items()
-                if any(os.path.exists("/sys/fs/%s/%s" % (kind, name)) for kind in ("ext4", "xfs"))]
+        busy = mounted_devices()
+        return [share for share, name in self.kernel_names.items() if name in busy]
 
     def _shared_mounts(self) -> list[str]:
         """Paths, as the room sees them, of the mounts of shared disks."""
@@ -116,7 +117,7 @@ class Node:
         if self.init_pid is None:
             raise RuntimeError("%s is off" % self.name)
         environment = ["%s=%s" % pair for pair in ENVIRONMENT.items()]
-        return ["nsenter", "--target", str(self.init_pid), "--all", "--wd=/", "env", "-i", *environment]
+        return ["nsenter", "--target", str(self.init_pid), "--all", "env", "-i", *environment]
 
     def run(self, *command: str, check: bool = True, timeout: float = 120, text_in: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command on the node; return its exit code and output. Raise CalledProcessError with `check`."""
