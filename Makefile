@@ -8,7 +8,8 @@ CORE    := $(PREFIX)/lib/cjc-agent
 # a compiled script saves time at every call, but runs under one version only: not for a PYTHON that may become another one
 MAIN    := $(if $(filter python3.%,$(notdir $(PYTHON))),__main__.pyc,__main__.py)
 VENV    := .venv
-NODE    := $(VENV)/bin/python tests/lab/run_in_node.py
+LAB     := $(VENV)/bin/python tests/lab/run_in_node.py
+CLUSTER := $(VENV)/bin/python tests/cluster
 
 .PHONY: help
 help:  ## list the targets
@@ -19,13 +20,26 @@ help:  ## list the targets
 	@echo "  install honours DESTDIR, PREFIX ($(PREFIX)), PYTHON ($(PYTHON)) and OCF_DIR ($(OCF_DIR))"
 
 .PHONY: demo demo-single
-demo: demo-single  ## one cluster site on one node, on a simulator of JobCenter: started, hurt, recovered, stopped (root, Debian)
-demo-single: $(VENV)/ready
-	@$(NODE) $(VENV)/bin/python tests/demo/single.py
+demo: $(VENV)/ready  ## the story: a site fails over on a real two-node cluster, under load (root, Debian; KEEP=1 leaves it up)
+	@$(if $(KEEP),$(CLUSTER) demo,$(LAB) $(VENV)/bin/python tests/demo/failover.py)
+demo-single: $(VENV)/ready  ## one node only: a site started, hurt, recovered, stopped (root, Debian)
+	@$(LAB) $(VENV)/bin/python tests/demo/single.py
+
+NODES ?= 2
+NODE  ?= node1
+.PHONY: cluster-up cluster-down cluster-shell cluster-fault
+cluster-up: $(VENV)/ready  ## a cluster to play with, a site running on it; NODES=3 for three (root, Debian)
+	@$(CLUSTER) up --nodes $(NODES)
+cluster-down: $(VENV)/ready  ## take it down
+	@$(CLUSTER) down
+cluster-shell: $(VENV)/ready  ## a shell on NODE=node1, or RUN='one command'
+	@$(CLUSTER) shell $(NODE) $${RUN:+"$$RUN"}
+cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut, mend NODE; dead, alive (fence device)
+	@$(CLUSTER) fault $(DO)
 
 .PHONY: test
 test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere the unit tests only)
-	@PYTEST="$(VENV)/bin/python -m pytest $(PYTEST_ARGS)" NODE="$(NODE)" sh tests/run
+	@PYTEST="$(VENV)/bin/python -m pytest $(PYTEST_ARGS)" NODE="$(LAB)" sh tests/run
 
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
@@ -35,7 +49,7 @@ lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 
 .PHONY: bench
 bench: $(VENV)/ready  ## what one monitor costs, against Filesystem + IPaddr2 + anything (root, Debian)
-	@$(NODE) $(VENV)/bin/python tests/bench/monitor.py
+	@$(LAB) $(VENV)/bin/python tests/bench/monitor.py
 
 .PHONY: docs
 docs:  ## rewrite what is made from the parameter table: docs/parameters.md, the golden meta-data (then read the diff)

@@ -1,4 +1,4 @@
-"""`make demo`, as a user runs it, on a node inside the node; and what is left when it is interrupted."""
+"""`make demo-single`, as a user runs it, on a node inside the node; and what is left when it is interrupted."""
 from __future__ import annotations
 
 import os
@@ -17,7 +17,7 @@ def loops() -> set[str]:
 
 def test_the_demo_tells_its_story() -> None:
     before = loops()
-    done = subprocess.run(["make", "-s", "-C", str(PROJECT), "demo"], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["make", "-s", "-C", str(PROJECT), "demo-single"], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "SIMULATOR" in done.stdout and "jobs acknowledged 8, done 8, lost 0" in done.stdout
     assert "\033" not in done.stdout, "no colours in a pipe"
@@ -28,7 +28,7 @@ def test_an_interrupted_demo_leaves_nothing() -> None:
     before_loops, before_mounts = loops(), pathlib.Path("/proc/self/mountinfo").read_text()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         before = set(all_processes())
-        demo = subprocess.Popen(["make", "-s", "-C", str(PROJECT), "demo"], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        demo = subprocess.Popen(["make", "-s", "-C", str(PROJECT), "demo-single"], stdout=subprocess.PIPE, text=True, start_new_session=True)
         assert demo.stdout
         for line in demo.stdout:
             if "[3]" in line:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the command decides, we pass its exit code on
     inside = [sys.executable, "-I", os.path.abspath(__file__), "--inside", *arguments]
-    unshare = subprocess.Popen([*UNSHARE, "--", *inside], preexec_fn=_die_with_parent)
+    unshare = subprocess.Popen([*UNSHARE, "--", *inside], preexec_fn=_die_with_parent, close_fds=False)  # descriptors are the caller's to pass
     signal.signal(signal.SIGTERM, lambda *_: unshare.kill())  # --kill-child takes the node with it
     return unshare.wait() & 0xFF
 
@@ -51,7 +51,7 @@ def inside(arguments: list[str]) -> int:
     subprocess.run(["mount", "-o", "remount,bind,ro", MACHINE], check=True)
     os.chdir(folder)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    command = subprocess.Popen(arguments)
+    command = subprocess.Popen(arguments, close_fds=False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     while True:
         pid, status = os.wait()

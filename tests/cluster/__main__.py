@@ -1,0 +1,91 @@
+"""`make cluster-up` and its sisters: a cluster to play with.
+
+    up [--nodes N]               two or three nodes with a running site; they stay until `down`
+    demo                         the demo, whose cluster stays until `down`
+    down                         all gone
+    shell NODE [COMMAND ...]     a shell on a node, or one command
+    fault WORDS                  what can happen to hardware: off|on|reboot|cut|mend NODE, dead, alive (the fence device)
+"""
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
+
+from cluster import room
+from cluster.init import ENVIRONMENT
+
+HELP = """
+  make cluster-shell NODE=node1                     a shell on a node: crm_mon -1, crm status, less /var/log/pacemaker/pacemaker.log
+  make cluster-shell NODE=node1 RUN='crm_mon -1'    one command
+  make cluster-fault DO='off node1'                 cut its power. Also: on NODE, cut NODE, mend NODE (the cable), dead, alive (fence device)
+  make cluster-down
+"""
+
+
+def serve(nodes: int, descriptor: int) -> None:
+    """In the room: build the cluster, start the site, stay."""
+    from cluster import configuration
+    from cluster.cluster import Cluster
+    cluster = Cluster(nodes)
+    print("%d nodes boot ..." % nodes, flush=True)
+    cluster.up()
+    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True, nodes=nodes))
+    cluster.idle()
+    site = cluster.sites[0]
+    where = cluster.status().where.get(site.name + "-site", ["no node"])[0]
+    print("%s runs on %s, at %s port %d (JobCenter is a SIMULATOR).\n%s" % (site.name, where, site.vip, site.port, HELP), flush=True)
+    room.stay(descriptor, 0)
+
+
+def _demo() -> int:
+    code = room.open_room([str(pathlib.Path(__file__).parents[1] / "demo/failover.py")])
+    if room.find() is not None:
+        print("\nThe cluster stays up." + HELP)
+    return code
+
+
+def shell(name: str, command: list[str]) -> None:
+    """Become a shell on a node, or one command. Raise NoRoom."""
+    environment = dict(ENVIRONMENT, TERM=os.environ.get("TERM", "dumb"), PS1=name + "# ")
+    words = ["nsenter", "--target", str(room.node_pid(name)), "--all", "env", "-i", *("%s=%s" % pair for pair in environment.items())]
+    os.execvp(words[0], [*words, *(["/bin/sh", "-c", " ".join(command)] if command else ["/bin/bash", "--norc", "-i"])])
+
+
+def main(arguments: list[str]) -> int:
+    """Return 0, 1 for what did not work, 2 for wrong usage."""
+    verb, words = (arguments or [""])[0], arguments[1:]
+    if os.geteuid() != 0:
+        print("cluster: needs root (namespaces, mounts, loop devices): run it with sudo", file=sys.stderr)
+        return 2
+    try:
+        if verb == "up" and words in ([], ["--nodes", "2"], ["--nodes", "3"]):
+            return room.open_room([str(pathlib.Path(__file__).parent), "serve", (words or ["", "2"])[1]])
+        if verb == "demo" and not words:
+            return _demo()
+        if verb == "serve":
+            serve(int(words[0]), int(words[2]))
+        elif verb == "down" and not words:
+            room.close_room()
+            print("the cluster is down, all of it is gone")
+        elif verb == "shell" and words:
+            shell(words[0], words[1:])
+        elif verb == "fault" and words:
+            answer = room.ask_power(" ".join(words))
+            print(answer or "the power controller does not answer: it is dead (make cluster-fault DO=alive)")
+            return 0 if answer.startswith("OK") else 1
+        else:
+            print(__doc__, file=sys.stderr)
+            return 2
+    except (room.NoRoom, OSError) as error:
+        print("cluster: %s" % error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
