@@ -435,7 +435,7 @@ class Client:
         with self._changed:
             self._check()
             times = self._records[site].times
-            return max(0.0, self._report["now"] - (times[-1] if times else self.began))
+            return max(0.0, float(self._report["now"]) - (times[-1] if times else self.began))
 
     def stall(self, since: float, until: float | None = None) -> float:
         """The longest time in seconds that the program itself did not get the CPU in a window: an outage may be too long by as much."""
@@ -557,8 +557,12 @@ class Client:
                 raise ClientError("the client's program: waited %.0f s in vain for %s" % (seconds, what))
 
     def _check(self) -> None:
-        if self._dead and not self._closed:
+        if self._closed:
+            return
+        if self._dead:
             raise ClientError("the client's program has ended with code %s" % self.program.wait(PATIENCE))
+        if self._report and time.monotonic() - self._report["now"] > PATIENCE:
+            raise ClientError("the client's program has said nothing for more than %.0f s" % PATIENCE)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,16 @@ FENCING = {r"\bfence_ipmilan\b": "fence_lab",
 QUICK_MONITORS = {r"\binterval=10s timeout=30s(?! OCF_CHECK_LEVEL)": "interval=2s timeout=30s",
                   r"\binterval=60s timeout=30s OCF_CHECK_LEVEL=10": "interval=7s timeout=30s OCF_CHECK_LEVEL=10",
                   r"\binterval=300s timeout=60s OCF_CHECK_LEVEL=20": "interval=11s timeout=60s OCF_CHECK_LEVEL=20"}
+FENCE_DEVICE = """
+primitive fence-{0} stonith:fence_lab params plug={0} pcmk_host_list={0} op monitor interval=60s timeout=60s
+location fence-{0}-not-from-{0} fence-{0} -inf: {0}
+"""
 
 
-def for_the_lab(text: str, quick: bool = False) -> str:
+def for_the_lab(text: str, quick: bool = False, nodes: int = 2) -> str:
     """Given a user's file, return the lab's: fenced by fence_lab and, if `quick`, the site looked at every 2, 7 and 11 s.
+
+    The files are for two nodes: with more, each of the others gets a fence device like those of the first two.
 
     Fencing is left out for a file without fence devices, which is loaded on top of another. Raise ValueError when there is nothing to
     replace: then the file was changed and this function was not.
@@ -23,4 +29,5 @@ def for_the_lab(text: str, quick: bool = False) -> str:
         text, hits = re.subn(pattern, replacement, text)
         if not hits:
             raise ValueError("for_the_lab: nothing matches %s" % pattern)
-    return text
+    others = range(3, nodes + 1) if "pcmk_host_list=" in text else ()
+    return text + "".join(FENCE_DEVICE.format("node%d" % number) for number in others)

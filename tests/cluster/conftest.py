@@ -55,7 +55,8 @@ def keeper(request: pytest.FixtureRequest) -> Iterator[Keeper]:
     """The module's cluster: two nodes and one site, unless the module's CLUSTER says otherwise."""
     options = dict(getattr(request.module, "CLUSTER", {}))
     files = options.pop("files", ["one-site.crm"])
-    texts = [configuration.for_the_lab((configuration.FOLDER / name).read_text(), quick=name != "two-sites.crm") for name in files]
+    nodes = options.get("count", 2)
+    texts = [configuration.for_the_lab((configuration.FOLDER / name).read_text(), quick=True, nodes=nodes) for name in files]
     made = Keeper(texts, **options)
     yield made
     made.end()

@@ -207,7 +207,7 @@ class Observer:
         if double.keys() - self._open.keys():
             with_processes = True
             seen = self._reader.read(seen, True)
-            pass
+            double = confirmed(double, doubles(seen))
         self._pace.tick(t)
         if with_processes:
             self._process_pace.tick(t)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -211,14 +212,17 @@ def test_a_hundred_asks_a_second_though_nobody_answers_and_no_more_than_a_second
         assert user.silent_for(SITE) == pytest.approx(user.outage(SITE, user.began), abs=0.5)
 
 
-@pytest.mark.parametrize("said", [
-    b'OK {"site": "jobsiteB", "node": "node1"}\n', b'OK {"node": "node1"}\n', b'OK {"site": "jobsiteA"}\n', b'OK {"site": "jobsiteA", "node": 1}\n',
-    b'ERROR PING: OperationalError\n', b'OK {"site": "jobsi\n', PONG.rstrip(), b"OK []\n", b"OK\n", b"\n", b"", b"\xff\xfe\n", b"PING\n", PONG[3:]])
-def test_only_the_right_answer_of_the_right_site_counts(fake, said):
-    server = fake(lambda _: said)
+WRONG = [b'OK {"site": "jobsiteB", "node": "node1"}\n', b'OK {"node": "node2"}\n', b'OK {"site": "jobsiteA"}\n', b'OK {"site": "jobsiteA", "node": 3}\n',
+         b'ERROR PING: OperationalError\n', b'OK {"site": "jobsi\n', b'OK {"site": "jobsiteA", "node": "no newline"}', b"OK []\n", b"OK\n", b"\n", b"",
+         b"\xff\xfe\n", b"PING\n", b'ERROR {"site": "jobsiteA", "node": "no"}\n', b"OK " + 100000 * b"x"]
+
+
+def test_only_the_right_answer_of_the_right_site_counts(fake):
+    wrong = itertools.cycle(WRONG)
+    server = fake(lambda _: next(wrong))
     with Client([], SITES) as user:
-        wait_until(lambda: len(server.heard) > 5)
-        assert user.outage(SITE, user.began) > 0
+        wait_until(lambda: len(server.heard) > 3 * len(WRONG))
+        assert user.outage(SITE, user.began) > 0.3
         assert user.answers(SITE) == []
 
 
@@ -348,6 +352,19 @@ def test_pausing_settles_and_the_account_of_a_real_site_is_whole(real, witness):
     assert {word.node for word in night_jobs.words(witness)} == {os.uname().nodename}
 
 
+def test_what_the_program_has_not_heard_yet_is_not_settled():
+    with Client([], SITES) as user:
+        user.pause()
+        assert user.settled()
+        user.program.send_signal(signal.SIGSTOP)
+        user.resume()
+        assert not user.settled(0.1)
+        user.program.send_signal(signal.SIGCONT)
+        assert not user.settled(0.2), "resumed"
+        user.pause()
+        assert user.settled()
+
+
 # -- the program --------------------------------------------------------------------------------------------------------------------------
 
 def test_a_dead_program_is_no_outage(fake):
@@ -363,6 +380,19 @@ def test_a_dead_program_is_no_outage(fake):
             user.pause()
 
 
+def test_a_program_that_hangs_is_no_outage(fake, monkeypatch):
+    monkeypatch.setattr(client_module, "PATIENCE", 0.5)
+    fake()
+    with Client([], SITES) as user:
+        answered(user, user.began)
+        user.program.send_signal(signal.SIGSTOP)
+        with pytest.raises(ClientError, match="said nothing"):
+            wait_until(lambda: user.silent_for(SITE) > 5)
+        with pytest.raises(ClientError):
+            user.outage(SITE, user.began)
+        user.program.send_signal(signal.SIGCONT)
+
+
 def test_a_program_that_did_not_get_the_cpu_says_so(fake):
     fake()
     with Client([], SITES) as user:
@@ -376,14 +406,28 @@ def test_a_program_that_did_not_get_the_cpu_says_so(fake):
         assert user.stall(user.began, stopped) < 0.3
 
 
-def test_it_dies_with_its_parent(fake):
-    script = ("import os, signal, sys; sys.path.insert(0, sys.argv[1]); from cluster.client import Client\n"
-              "user = Client([], {'jobsiteA': ('127.77.0.1', 1)}); print(user.program.pid, flush=True)\n"
-              "os.dup(user.program.stdin.fileno())\n"
-              "os.kill(os.getpid(), signal.SIGKILL)\n")
-    parent = subprocess.run([sys.executable, "-c", script, str(pathlib.Path(PROGRAM).parents[1])], stdout=subprocess.PIPE, check=False, timeout=15)
+PARENT = """import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from cluster.client import Client
+user = Client([], {"jobsiteA": ("127.77.0.1", 1)})
+sibling = os.fork()
+if sibling == 0:
+    os.close(1)
+    time.sleep(100)
+print(user.program.pid, sibling, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_it_dies_with_its_parent_even_if_its_stdin_stays_open():
+    parent = subprocess.run([sys.executable, "-c", PARENT, str(pathlib.Path(PROGRAM).parents[1])], stdout=subprocess.PIPE, check=False, timeout=15)
     assert parent.returncode == -signal.SIGKILL
-    wait_until(lambda: gone(int(parent.stdout)))
+    program, sibling = map(int, parent.stdout.split())
+    try:
+        wait_until(lambda: gone(program))
+        assert not gone(sibling)
+    finally:
+        os.kill(sibling, signal.SIGKILL)
 
 
 def gone(pid: int) -> bool:

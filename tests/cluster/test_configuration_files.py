@@ -233,10 +233,8 @@ def test_two_sites_stand_by_for_each_other(running: pathlib.Path, dies: str, liv
     assert where(running) == on(lives, "jobsiteA", "jobsiteB")  # no site goes home by itself
 
 
-@pytest.mark.parametrize("configuration", ["two-sites"])
-def test_an_operator_sends_a_site_home(running: pathlib.Path, tool: str) -> None:
-    if tool == "pcs":
-        pytest.skip("`pcs resource move` needs a live cluster")
+@pytest.mark.parametrize(("tool", "configuration"), [("crm", "two-sites")])  # `pcs resource move` needs a live cluster
+def test_an_operator_sends_a_site_home(running: pathlib.Path) -> None:
     simulate(running, "--node-fail", "node1")
     simulate(running, "--node-up", "node1")
     for command in ("move jobsiteA node1", "clear jobsiteA"):
@@ -258,6 +256,15 @@ def test_two_sites_on_one_disk_start_after_it_and_move_with_it(cibs: dict[tuple[
     for node in ("node1", "node2"):
         assert where(cib) == on(node, "jobs-disk", "jobsiteA", "jobsiteB")
         simulate(cib, "--node-fail", node)
+
+
+@pytest.mark.parametrize("configuration", ["two-sites-one-disk"])
+def test_the_disk_is_restarted_below_stopped_sites(running: pathlib.Path) -> None:
+    actions = [action for action in simulate(running, "--op-inject", "jobs-disk_monitor_20000@node1=1") if "monitor" not in action]
+    sites = ["jobsiteA-vip", "jobsiteA-site", "jobsiteB-vip", "jobsiteB-site"]
+    assert sorted(actions[:4]) == sorted(name + " stop" for name in sites)
+    assert actions[4:6] == ["jobs-disk stop", "jobs-disk start"]
+    assert sorted(actions[6:]) == sorted(name + " start" for name in sites)
 
 
 @pytest.mark.parametrize("configuration", ["two-sites-one-disk"])

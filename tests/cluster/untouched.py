@@ -1,0 +1,46 @@
+"""What it means that a site was left alone: for tests of what happens beside it."""
+from __future__ import annotations
+
+import time
+from typing import Optional
+
+from cluster.cluster import SiteOnCluster
+from cluster.drill import Drill
+from cluster.node import Node
+from cluster.observer import DAEMON_PREFIX, ROLES, site_of
+
+UNTOUCHED_SECONDS = 0.5  # a site that nobody restarts answers again within that
+TELLING = ("mounted", "unmounted", "vip here", "vip gone", "site started", "site incomplete")  # what happens to a site that is not left alone
+
+
+class Untouched:
+    """`with Untouched(drill, site)`: the site goes on as it is: same node, same daemons, disk and address stay, and it answers all the time."""
+
+    def __init__(self, drill: Drill, site: Optional[SiteOnCluster] = None) -> None:
+        self._drill, self._site = drill, site or drill.site
+        self.node = drill.cluster.node(drill.wait_serving(site=site))
+
+    def __enter__(self) -> Untouched:
+        self._since, self._daemons = time.monotonic(), daemons(self.node, self._site)
+        assert all(self._daemons.values())
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            return
+        self._drill.wait_serving(self.node.name, self._site)
+        assert daemons(self.node, self._site) == self._daemons
+        assert events(self._drill, self._since, self._site, *TELLING) == []
+        client = self._drill.client
+        assert client.outage(self._site.name, self._since) - client.stall(self._since) < UNTOUCHED_SECONDS
+
+
+def daemons(node: Node, site: SiteOnCluster) -> dict[str, list[int]]:
+    """The pids of the site's daemons on a node, by role."""
+    return {role: sorted(pid for pid in node.pids(DAEMON_PREFIX + role) if site_of(pid) == site.name) for role in ROLES}
+
+
+def events(drill: Drill, since: float, site: SiteOnCluster, *kinds: str) -> list[str]:
+    """What the observer has seen of these kinds, of the site, its address and its disk, since then (monotonic seconds), in words."""
+    return ["%s: %s %s" % (event.node, event.kind, event.what) for event in list(drill.observer.events)
+            if event.t >= since and event.kind in kinds and event.what in (site.name, site.disk)]
