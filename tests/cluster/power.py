@@ -70,6 +70,8 @@ class PowerController:
             return "", _nothing
         if verb == "list":
             return "OK " + " ".join(self.nodes), _nothing
+        if verb not in ("status", "on", "off", "reboot", "cut", "mend"):
+            return "ERROR unknown request: '%s'; there are: off, on, reboot, status, cut, mend NODE; list, dead, alive" % verb, _nothing
         if name not in self.nodes:
             return "ERROR no such node: '%s'" % name, _nothing
         node = self.nodes[name]
@@ -82,10 +84,8 @@ class PowerController:
                 self.fenced.append((time.monotonic(), name))
                 node.power_cut()
                 return "OK", (lambda: self._start_again(node)) if verb == "reboot" and name not in self.stay_off else _nothing
-            elif verb in ("cut", "mend"):
-                (network.cut if verb == "cut" else network.mend)(name)
             else:
-                return "ERROR unknown request: '%s'" % verb, _nothing
+                (network.cut if verb == "cut" else network.mend)(name)
         except (NotOff, RuntimeError, OSError, subprocess.SubprocessError) as error:
             return "ERROR " + str(error).replace("\n", " "), _nothing
         return "OK", _nothing

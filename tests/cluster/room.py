@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -30,13 +31,14 @@ def open_room(program: list[str]) -> int:
         raise NoRoom("a cluster of this checkout is up already: make cluster-shell NODE=node1, or make cluster-down")
     reader, writer = os.pipe()
     os.set_inheritable(writer, True)
+    # the room gets no terminal and no pipe of ours, which it would keep open: what it says is passed on as long as we wait for it
     room = subprocess.Popen([sys.executable, str(RUN_IN_NODE), sys.executable, *program, "--keep", str(writer)], cwd=PROJECT,
-                            start_new_session=True, close_fds=False)
+                            start_new_session=True, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            env=dict(os.environ, **({"FORCE_COLOR": "1"} if sys.stdout.isatty() else {})))
     os.close(writer)
     STATE.write_text(json.dumps({"pid": room.pid, "started": psutil.Process(room.pid).create_time()}))
     try:
-        with open(reader) as words:
-            said = words.read()
+        said = _pass_on(room, reader)
     except BaseException:  # Ctrl-C above all: what is half up is taken down
         close_room()
         raise
@@ -46,12 +48,29 @@ def open_room(program: list[str]) -> int:
     return room.wait() or 1
 
 
+def _pass_on(room: subprocess.Popen[bytes], reader: int) -> bytes:
+    """Print what the room says until it gives its code or ends; return the code, or nothing."""
+    assert room.stdout
+    said, output = b"", room.stdout.fileno()
+    while not said:
+        ready = select.select([reader, output], [], [])[0]
+        if output in ready:  # first: the code comes after the words
+            words = os.read(output, 1 << 16)
+            sys.stdout.buffer.write(words)
+            sys.stdout.flush()
+            if not words:
+                break
+        else:
+            said = os.read(reader, 16)
+    return said
+
+
 def stay(descriptor: int, code: int) -> None:
     """In the room: give `code` to whoever opened it, say nothing more, and stay until the room is closed."""
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
-    os.write(descriptor, b"%d" % code)
+    os.write(descriptor, b"%d\n" % code)
     os.close(descriptor)
     while True:
         signal.pause()

@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def report(outages: list[Outage], verdict: Verdict, tell: Timeline) -> None:
 def main(arguments: list[str]) -> int:
     """Tell the story; return 0 when nothing was lost."""
     began = time.monotonic()
-    tell = Timeline(began)
+    tell = Timeline(began, True if os.environ.get("FORCE_COLOR") else None)
     print("cjc-agent: a cluster site fails over. JobCenter is a SIMULATOR (tests/simulator); Pacemaker, corosync, crmsh, fencing, disks, addresses\n"
           "and processes are real, on two nodes in namespaces of their own. Nothing of it is left on this machine.\n", flush=True)
     cluster = Cluster(2)
