@@ -201,7 +201,7 @@ def validate(request: Request, level: int) -> Verdict:
     for name, words in request.problems.items():
         return Verdict(MISCONFIGURED, "parameter %s: %s" % (name, words))
     from cjc_agent.tools import processes
-    if processes.load_psutil() is None:
+    if not processes.has_psutil():
         return Verdict(NOT_INSTALLED, "psutil is not installed for this Python: install python3-psutil")
     if level < 10:
         return Verdict(GOOD)
@@ -271,7 +271,6 @@ def start(request: Request) -> Verdict:
 
 
 def _start(stack: Stack) -> Verdict:
-    stack.site.end_leftovers()
     climb = Deadline(stack.deadline.left() - min(stack.deadline.left() * TAKE_DOWN_SHARE, TAKE_DOWN_MOST))
     layer = "disk"
     try:
@@ -279,9 +278,11 @@ def _start(stack: Stack) -> Verdict:
         layer = "vip"
         stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
         layer = "site"
-        if stack.site.start(climb, stack.write_record):
+        if stack.site.start(climb, stack.write_record, disk_was_up=not stack.disk.launched):
             stack.write_record()
-        verdict = _monitor(stack, 0, probing=False)
+        # what a monitor would say now; that the site runs status has just said, and asking again may cost a second
+        disk = stack.disk.state()
+        verdict = _running(stack, 0) if disk.running else Verdict(FAILED, "disk: " + disk.reason)
         if verdict.good:
             return verdict
         reason = "started, but " + verdict.reason
@@ -330,7 +331,6 @@ def _stop(stack: Stack) -> Verdict:
     left, words = [], ""
     try:
         stack.disk.before_stop(stack.deadline)
-        stack.site.end_leftovers()
         stack.site.stop(stack.disk.state().running, stack.deadline)
     except (LayerError, OSError) as error:
         words = str(error)

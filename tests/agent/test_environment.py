@@ -61,7 +61,7 @@ def test_nqs_site_reaches_jobcenter_s_commands_only(site: Site, exported: str) -
                 continue
             assert "CJC_AGENT_CALL=1" not in environment
     assert {"/usr/lib/nqs/cjcpw start", "/usr/lib/nqs/cjcpw stop", "/usr/lib/nqs/cjcpw status"} <= seen_with
-    assert {"mount", "umount", "fsck"} <= seen_without and any(name.startswith("python3") for name in seen_without), seen_without
+    assert {"mount", "umount", "fsck.ext4"} <= seen_without and any(name.startswith("python3") for name in seen_without), seen_without
 
 
 def test_jobs_and_daemons_do_inherit_it(site: Site) -> None:

@@ -26,7 +26,7 @@ class StubSite:
     def __init__(self, status, complaint="", calls=None):
         self.status, self.complaint, self.calls = status, complaint, calls if calls is not None else []
         self.launched, self.daemons, self.resident, self.before = False, [], None, None
-        self.start_error = self.stop_error = self.leftovers_error = None
+        self.start_error = self.stop_error = None
         self.evidence = ""
 
     def state(self, disk_up, probing=False):
@@ -36,12 +36,8 @@ class StubSite:
     def check_service(self, deadline):
         return self.complaint
 
-    def end_leftovers(self):
-        self.calls.append("leftovers")
-        if self.leftovers_error:
-            raise self.leftovers_error
-
-    def start(self, deadline, note):
+    def start(self, deadline, note, disk_was_up):
+        self.calls.append(("disk was up", disk_was_up))
         self.before = [(300, 9)]
         note()
         self.calls.append("site start")
@@ -220,8 +216,14 @@ def test_write_test_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_start_climbs():
     stack = stack_of(disk=S, site=S, recorded=False)
     assert actions._start(stack).good
-    assert [call for call in stack.calls if isinstance(call, str)] == ["leftovers", "disk start", "vip wait", "record", "site start", "record"]
-    assert stack.record.before is None
+    assert [call for call in stack.calls if isinstance(call, str)] == ["disk start", "vip wait", "record", "site start", "record"]
+    assert stack.record.before is None and ("state", True, False) not in stack.calls, "status has been asked once, by the site's own start"
+
+
+@pytest.mark.parametrize("disk", [S, R])
+def test_the_site_s_start_is_told_whether_the_disk_was_up(disk):
+    stack = stack_of(disk=disk, site=S, recorded=False)
+    assert actions._start(stack).good and ("disk was up", disk == R) in stack.calls
 
 
 @pytest.mark.parametrize("where, taken_down", [("disk", []), ("vip", ["disk stop"]), ("site", ["site stop", "disk stop"])])
@@ -247,18 +249,31 @@ def test_a_site_that_cannot_be_ended_keeps_its_disk():
     assert "left as it is: cannot be ended: x[5]" in verdict.reason and "disk stop" not in stack.calls
 
 
-def test_start_is_good_only_when_monitor_says_so():
+@pytest.mark.parametrize("layer, status", [("disk", F), ("disk", S), ("vip", S), ("vip", F)])
+def test_start_is_good_only_when_monitor_would_say_so(layer, status):
+    """The site itself has been heard to run by the end of its start; meanwhile the layers below it may have gone."""
     stack = stack_of(disk=S, site=S)
-    stack.site.start = lambda deadline, note: False
+    start = stack.site.start
+
+    def and_then(deadline, note, disk_was_up):
+        getattr(stack, layer).status = status
+        return start(deadline, note, disk_was_up)
+    stack.site.start = and_then
     verdict = actions._start(stack)
-    assert verdict.outcome == FAILED and verdict.reason.startswith("started, but ")
+    assert verdict.outcome == FAILED and verdict.reason.startswith("started, but %s: " % layer) and "site stop" in stack.calls
+
+
+def test_a_start_that_finds_the_site_running_adopts_it():
+    stack = stack_of(recorded=False)
+    stack.site.start = lambda deadline, note, disk_was_up: False
+    assert actions._start(stack).good and "adopt" in stack.calls
 
 
 def test_stop_descends(tmp_path):
     stack = stack_of(tmp_path=tmp_path)
     assert actions._stop(stack).good
     assert [call for call in stack.calls if isinstance(call, str)] == [
-        "disk before stop", "leftovers", "site stop", "disk stop", "disk left", "census"]  # what is left is seen last
+        "disk before stop", "site stop", "disk stop", "disk left", "census"]  # what is left is seen last
 
 
 @pytest.mark.parametrize("errors, words", [
@@ -273,10 +288,9 @@ def test_stop_goes_on_after_a_failure_and_names_everything(errors, words):
     assert verdict.outcome == FAILED and "disk stop" in stack.calls and verdict.reason == "; ".join(words)
 
 
-@pytest.mark.parametrize("where", ["stop_error", "leftovers_error"])
-def test_stop_goes_on_after_an_os_error_of_the_site(where):
+def test_stop_goes_on_after_an_os_error_of_the_site():
     stack = stack_of()
-    setattr(stack.site, where, OSError(errno.EMFILE, "Too many open files"))
+    stack.site.stop_error = OSError(errno.EMFILE, "Too many open files")
     stack.site.evidence = "processes left: x[5]"
     verdict = actions._stop(stack)
     assert verdict.outcome == FAILED and "disk stop" in stack.calls and "site: " in verdict.reason
@@ -332,7 +346,7 @@ def test_validate_level_0(request_of, given, outcome):
 
 
 def test_validate_without_psutil(request_of, monkeypatch):
-    monkeypatch.setattr(processes, "load_psutil", lambda: None)
+    monkeypatch.setattr(processes, "has_psutil", lambda: False)
     assert actions.validate(request_of(), 0).outcome == NOT_INSTALLED
     assert actions.start(request_of()).outcome == NOT_INSTALLED
 

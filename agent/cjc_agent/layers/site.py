@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
-from cjc_agent.settings import child_environment, daemon_conf, values
+from cjc_agent.settings import child_environment, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Result, Runner
@@ -46,6 +46,7 @@ class Site:
         if not self._port or not mounted:
             if not mounted and self._record and self._record.port:
                 return self._record.port
+            from cjc_agent.settings import daemon_conf  # a healthy monitor does not need it
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
                                        self._deadline.part(5.0))
@@ -70,6 +71,9 @@ class Site:
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
         return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
+
+    def _runs(self, deadline: Deadline) -> bool:
+        return self._status(deadline).exit_code in self._settings.status_running and self._resident_state().running
 
     def _resident_state(self) -> State:
         if self._settings.cjcpw_mode == "resident" and self.resident:
@@ -102,18 +106,21 @@ class Site:
 
     # -- start ---------------------------------------------------------------------------------------------------------------------
 
-    def start(self, deadline: Deadline, note: Callable[[], None]) -> bool:
-        """Bring the site up; return whether anything was started. Raise LayerError. The disk must be up.
+    def start(self, deadline: Deadline, note: Callable[[], None], disk_was_up: bool) -> bool:
+        """Bring the site up; return whether anything was started, in either case only after status said that it runs. Raise LayerError.
 
-        `note` is called when all is known that a stop needs, should we not live to see the end of this start.
+        The disk must be up now. `disk_was_up` false: this action has mounted it, so that no site was running, unless something of it is
+        seen; then cjcpw need not be asked. `note` is called when all is known that a stop needs, should we not live to see the end of
+        this start.
         """
-        if self.state(disk_up=True).running:
-            return False
-        before = self.census()
+        before = self._census_without_leftovers()
         for pid in before.mere_holders:  # who merely holds the mount, a backup say, does not keep a site from starting
             before.daemons.pop(pid)
-        if before.evidence():
-            raise LayerError("%s: stop the site before it is started" % before.evidence())
+        evidence = before.evidence()
+        if (disk_was_up or evidence) and self._runs(deadline):
+            return False
+        if evidence:
+            raise LayerError("%s: stop the site before it is started" % evidence)
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -185,56 +192,61 @@ class Site:
 
     # -- stop ----------------------------------------------------------------------------------------------------------------------
 
-    def end_leftovers(self) -> None:
-        """End what is left of our own killed status and stop calls."""
-        import signal
-        calls = list(self.census().calls.values())
+    def _census_without_leftovers(self) -> Census:
+        """Take one look at the node's processes; end what is left of our own killed status and stop calls."""
+        census = self.census()
+        calls = list(census.calls.values())
         if calls:
+            import signal
             self._log.warning("site: ending what an earlier call left behind: %s" % processes.describe(calls))
             for process in calls:
                 processes.send(process, signal.SIGKILL)
             processes.wait_gone(calls, self._deadline.part(1.0))
+            census = self.census()
+        return census
 
     def stop(self, disk_up: bool, deadline: Deadline) -> None:
-        """Take the site down by every avenue: cjcpw (only while the disk is up), TERM, KILL. Raise LayerError, naming what is left."""
-        import signal
+        """Take the site down by every avenue: cjcpw (only while the disk is up), TERM, KILL. Raise LayerError, naming what is left.
+
+        Every step judges by a census that was taken after the step before it had ended; none is taken twice where nothing was done.
+        """
         total = deadline.left()
-        census = self.census()
+        census = self._census_without_leftovers()
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
         if disk_up and self._settings.site:
             given = self._settings.stop_escalation
-            self._stop_gracefully(deadline.part(min(given, total * GRACEFUL_MOST) if given >= 0 else total * GRACEFUL), known)
-        for number, word, share in ((signal.SIGTERM, "TERM", TERM), (signal.SIGKILL, "KILL", KILL)):
-            left = self._left(known)
+            census = self._stop_gracefully(deadline.part(min(given, total * GRACEFUL_MOST) if given >= 0 else total * GRACEFUL), known)
+        for word, share in (("TERM", TERM), ("KILL", KILL)):
+            left = _left(known, census)
             if not left:
                 break
             self._log.warning("site: sending %s to %s" % (word, processes.describe(left)))
-            self._signal_until_gone(known, number, deadline.part(total * share))
-        census = self.census()
+            census = self._signal_until_gone(known, census, word, deadline.part(total * share))
         if census.inherited:
             self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
-        left = self._left(known)
+        left = _left(known, census)
         if left:
             raise LayerError("cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left))
         if census.evidence():
             raise LayerError(census.evidence())
 
-    def _stop_gracefully(self, deadline: Deadline, known: dict[tuple[int, int], Process]) -> None:
-        answer = self._status(deadline.share(0.5))
-        if answer.exit_code in self._settings.status_stopped and not known:
-            return
+    def _stop_gracefully(self, deadline: Deadline, known: dict[tuple[int, int], Process]) -> Census:
+        """Stop the site through cjcpw, unless none of it is `known` and status says that it is stopped; return a census taken afterwards."""
+        if not known and self._status(deadline.share(0.5)).exit_code in self._settings.status_stopped:
+            return self.census()
         if self._settings.cjcpw_mode == "resident" and not self._settings.stop_args:
             self._term_resident(deadline)
         else:
             result = self._cjcpw("stop", self._settings.stop_args, deadline, call=True)
             if not result.ok:
                 self._log.warning("site: %s" % result.words())
-                return
-        for _ in deadline.polls(first=0.02):
+                return self.census()
+        for _ in deadline.polls():
             census = self.census()
             waited_for = [process for process in known.values() if process.pid not in census.mere_holders]  # those do not go by waiting
             if not set(census.daemons) - set(census.mere_holders) and not any(map(processes.alive, waited_for)):
-                return
+                break
+        return census
 
     def _term_resident(self, deadline: Deadline) -> None:
         import signal
@@ -243,23 +255,25 @@ class Site:
             processes.send(process, signal.SIGTERM)
             processes.wait_gone([process], deadline)
 
-    def _left(self, known: dict[tuple[int, int], Process]) -> list[Process]:
-        """Return those of the site that still run: known before, or seen now."""
-        left = {identity: process for identity, process in known.items() if processes.alive(process)}
-        left.update((process.identity, process) for process in self.census().daemons.values())
-        return list(left.values())
+    def _signal_until_gone(self, known: dict[tuple[int, int], Process], census: Census, word: str, deadline: Deadline) -> Census:
+        """Send TERM or KILL (`word`) to what is left, and whatever takes its place, until nothing is left or the deadline passes.
 
-    def _signal_until_gone(self, known: dict[tuple[int, int], Process], number: int, deadline: Deadline) -> None:
-        """Signal what is left, and whatever takes its place, until nothing is left or the deadline passes."""
+        `census` says what is left now; return one taken after the last signal.
+        """
+        import signal
+        number = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}[word]
         told = set()
         for _ in deadline.polls(first=0.02, longest=0.2):
-            left = self._left(known)
+            left = _left(known, census)
             for process in left:
                 if process.identity not in told:
                     processes.send(process, number)
                     told.add(process.identity)
-            if not processes.wait_gone(left, deadline.part(0.2)) and not self._left(known):
-                return
+            processes.wait_gone(left, deadline.part(0.2))
+            census = self.census()
+            if not _left(known, census):
+                break
+        return census
 
     # -- deeper looks --------------------------------------------------------------------------------------------------------------
 
@@ -285,6 +299,13 @@ class Site:
             return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words())
         code, _, words = result.output.partition(" ")
         return int(code), words
+
+
+def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:
+    """Return those of the site that still run: known before, or seen in the census."""
+    left = {identity: process for identity, process in known.items() if processes.alive(process)}
+    left.update((process.identity, process) for process in census.daemons.values())
+    return list(left.values())
 
 
 def _look(settings: Settings, programs: list[str]) -> str:
@@ -318,5 +339,3 @@ def _syslog_descriptor(log: Log) -> int:
         channel.close()
         log.warning("site: no syslog (/dev/log: %s): the resident cjcpw's output is dropped" % error.strerror)
         return os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
-
-

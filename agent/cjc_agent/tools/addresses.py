@@ -1,21 +1,20 @@
-"""The addresses of this node, asked of the kernel through rtnetlink (rtnetlink(7), RTM_GETADDR): no fork, no guess from text."""
+"""The addresses of this node, asked of the kernel through rtnetlink (rtnetlink(7), RTM_GETADDR)."""
 from __future__ import annotations
 
 import fcntl
 import struct
 
-try:  # the C half: `socket` itself imports enum, selectors and re, 7 ms of a monitor's 15
+from cjc_agent.tools import netlink
+
+try:  # the C half, as in netlink.py
     import _socket as socket
 except ImportError:
     import socket  # type: ignore[no-redef]
 
-RTM_GETADDR, RTM_NEWADDR, NLMSG_DONE, NLMSG_ERROR = 22, 20, 3, 2
-NLM_F_REQUEST_DUMP, NLM_F_DUMP_INTR = 0x301, 0x10
-MOST_TRIES = 5
+RTM_GETADDR, RTM_NEWADDR = 22, 20
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_OPTIMISTIC = 0x08, 0x40, 0x04
 SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
-AF_NETLINK, NETLINK_ROUTE = 16, 0
 
 # what an address is worth
 USABLE, TENTATIVE, DUPLICATE, LINK_DOWN = "usable", "tentative", "duplicate", "link down"
@@ -37,59 +36,26 @@ def text_of(address: bytes) -> str:
 
 def local() -> dict[bytes, list[tuple[int, int]]]:
     """Return every address of this network namespace: bytes -> its (flags, interface number), for `worth`. Raise OSError."""
-    channel = socket.socket(AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
-    try:
-        channel.settimeout(2.0)  # the kernel answers in microseconds
-        for _ in range(MOST_TRIES):
-            channel.send(struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST_DUMP, 1, 0, socket.AF_UNSPEC, 0, 0, 0, 0))
-            found: dict[bytes, list[tuple[int, int]]] = {}
-            changed, more = False, True
-            while more:
-                data = channel.recv(1 << 16)
-                changed = changed or _is_interrupted(data)
-                more = _take(data, found)
-            if not changed:
-                break
-        return found
-    finally:
-        channel.close()
+    return _places(netlink.dump(netlink.ROUTE, RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0), RTM_NEWADDR))
 
 
-def _is_interrupted(data: bytes) -> bool:
-    """Whether an address came or went while they were listed: the list may miss one (netlink(7), NLM_F_DUMP_INTR, on any message)."""
-    position = 0
-    while position + 16 <= len(data):
-        length, _, flags = struct.unpack_from("=IHH", data, position)
-        if flags & NLM_F_DUMP_INTR:
-            return True
-        position += max(16, (length + 3) & ~3)
-    return False
+def _places(answers: list[bytes]) -> dict[bytes, list[tuple[int, int]]]:
+    """Given the bodies of the kernel's answers (struct ifaddrmsg and attributes), return what `local` returns."""
+    found: dict[bytes, list[tuple[int, int]]] = {}
+    for body in answers:
+        flags, index = struct.unpack_from("=xxBxI", body)
+        attributes = _attributes(body, 8)
+        address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)  # IFA_ADDRESS is the peer's on a point-to-point link
+        if IFA_FLAGS in attributes:
+            flags = struct.unpack("=I", attributes[IFA_FLAGS])[0]
+        if address:
+            found.setdefault(address, []).append((flags, index))
+    return found
 
 
-def _take(data: bytes, found: dict[bytes, list[tuple[int, int]]]) -> bool:
-    """Take the addresses out of one netlink answer; return whether another one follows."""
-    position = 0
-    while position + 16 <= len(data):
-        length, kind = struct.unpack_from("=IH", data, position)
-        if kind == NLMSG_DONE or length < 16:
-            return False
-        if kind == NLMSG_ERROR:
-            raise OSError(-struct.unpack_from("=i", data, position + 16)[0], "rtnetlink refused to list addresses")
-        if kind == RTM_NEWADDR:
-            flags, index = struct.unpack_from("=xxBxI", data, position + 16)
-            attributes = _attributes(data, position + 24, position + length)
-            address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)  # IFA_ADDRESS is the peer's on a point-to-point link
-            if IFA_FLAGS in attributes:
-                flags = struct.unpack("=I", attributes[IFA_FLAGS])[0]
-            if address:
-                found.setdefault(address, []).append((flags, index))
-        position += (length + 3) & ~3
-    return True
-
-
-def _attributes(data: bytes, position: int, end: int) -> dict[int, bytes]:
+def _attributes(data: bytes, position: int) -> dict[int, bytes]:
     attributes = {}
-    while position + 4 <= end:
+    while position + 4 <= len(data):
         length, kind = struct.unpack_from("=HH", data, position)
         if length < 4:
             break

@@ -187,11 +187,23 @@ def _owner(process: Process) -> str:
         return ""
 
 
+def has_psutil() -> bool:
+    """Whether psutil is installed for this Python: its package lies in a site folder, with a C half that this Python can load.
+
+    To import it would cost a start 25 ms, for words that a healthy one does not say. What is not found this way may still be importable.
+    """
+    import site
+    from importlib.machinery import PathFinder
+    package = PathFinder.find_spec("psutil", site.getsitepackages())
+    folders = package.submodule_search_locations if package else None
+    return bool(folders and PathFinder.find_spec("psutil._psutil_linux", folders)) or load_psutil() is not None
+
+
 def load_psutil() -> Any:
     """Return psutil, or None where it is not installed. It lies in the site folders, which `-S` left out of the search path."""
+    import site
     import sys
-    if "site" not in sys.modules:
-        import site
+    if set(sys.path).isdisjoint(site.getsitepackages()):
         site.main()
     try:
         import psutil

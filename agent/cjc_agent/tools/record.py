@@ -66,9 +66,8 @@ def find(folder: str, instance: str, site_db: str) -> Record | None:
 
 def save(folder: str, record: Record) -> None:
     """Write the record in one step. Raise OSError."""
-    import json
-    data = {name: getattr(record, name) for name in Record.__slots__}
-    statefile.write(path(folder, record.settings["site"]), (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
+    lines = ['"%s": %s' % (name, _json_text(getattr(record, name))) for name in sorted(Record.__slots__)]
+    statefile.write(path(folder, record.settings["site"]), ("{\n %s\n}\n" % ",\n ".join(lines)).encode())
 
 
 def remove(folder: str, site: str) -> None:
@@ -121,3 +120,16 @@ def _parse_json(text: str) -> Any:
         pass
     import json
     return json.loads(text)
+
+
+def _json_text(value: Any) -> str:
+    """`json.dumps`, as `_parse_json` is `json.loads`: a start has to wait for the import, too."""
+    try:
+        from _json import encode_basestring_ascii, make_encoder
+
+        # str: for what JSON has no type for, which no record has
+        return "".join(make_encoder(None, str, encode_basestring_ascii, None, ": ", ", ", True, False, False)(value, 0))
+    except Exception:  # other arguments in another version
+        pass
+    import json
+    return json.dumps(value, sort_keys=True)

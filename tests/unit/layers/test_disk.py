@@ -236,14 +236,14 @@ def test_start_of_a_block_device(monkeypatch, log):
     disk = disk_of(settings(options="noatime", **BLOCK), runner, log, Deadline(5))
     disk.start(Deadline(5))
     assert disk.launched and disk.state().running
-    assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -c /dev/null -o value -s TYPE /dev/sdb1", "fsck -T -t ext4 /dev/sdb1 -- -p",
+    assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -c /dev/null -o value -s TYPE /dev/sdb1", "fsck.ext4 -p /dev/sdb1",
                             "mount -o noatime -- /dev/sdb1 /share"]
 
 
 @pytest.mark.parametrize("given, answers, words, mounts", [
     ({}, {"call": Result("open", EXITED, 1, "EBUSY still in use")}, "in use on this node though it is not mounted", False),
     ({}, {"blkid": Result("blkid", EXITED, 2, "")}, "no file system is recognised", False),
-    ({"fstype": "ext4"}, {"fsck": Result("fsck", EXITED, 4, "UNEXPECTED INCONSISTENCY")}, "run fsck on /dev/sdb1 by hand", False),
+    ({"fstype": "ext4"}, {"fsck.ext4": Result("fsck.ext4", EXITED, 4, "UNEXPECTED INCONSISTENCY")}, "run fsck on /dev/sdb1 by hand", False),
     ({"fstype": "ext4"}, {"mount": Result("mount", EXITED, 32, "bad superblock")}, "bad superblock", True),
 ])
 def test_start_that_fails(monkeypatch, log, given, answers, words, mounts):

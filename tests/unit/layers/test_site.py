@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -8,6 +9,7 @@ from cjc_agent.layers import site as module
 from cjc_agent.layers.ownership import Census
 from cjc_agent.layers.site import Site
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
+from cjc_agent.settings import daemon_conf
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result
 from cjc_agent.tools.deadline import Deadline
@@ -159,7 +161,7 @@ def test_port(log, given, record, mounted, answer, port):
 
 def test_the_port_is_read_of_the_site_db_only_while_it_is_mounted(monkeypatch, log, runner):
     asked = []
-    monkeypatch.setattr(module.daemon_conf, "listen_port", lambda home, site_db: asked.append(site_db) or 4321)
+    monkeypatch.setattr(daemon_conf, "listen_port", lambda home, site_db: asked.append(site_db) or 4321)
     monkeypatch.setattr(runner, "call", lambda name, function, deadline: Result(name, EXITED, 0, function()))
     for scope in (("/share", "8:17"), None):
         assert Site(settings(), runner, log, None, lambda scope=scope: scope, Deadline(5)).port() == 4321
@@ -214,7 +216,7 @@ def test_start_notes_itself_before_cjcpw_is_called(monkeypatch, log):
         return census_of([300, 301, 400], [400, 500, 600], [600]) if runner.started else census_of([301, 300])
     monkeypatch.setattr(ownership, "take", take)
     made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
-    assert made.start(Deadline(5), lambda: noted.append((made.before, made.daemons, made.launched, runner.started))) is True
+    assert made.start(Deadline(5), lambda: noted.append((made.before, made.daemons, made.launched, runner.started)), True) is True
     assert noted == [([(300, 5), (301, 5)], [], False, False)] and made.launched
     assert looks[-1] == [(300, 5), (301, 5)], "the daemons are told by what was there before"
     assert made.daemons == [(400, 5), (500, 5)], "who merely holds the mount is none of them"
@@ -226,18 +228,20 @@ def test_a_start_that_fails_stays_unfinished(monkeypatch, log):
     runner, noted = Script(cjcpw_status=Result("cjcpw status", EXITED, 3), cjcpw_start=Result("cjcpw start", EXITED, 9)), []
     made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
     with pytest.raises(LayerError, match="exited 9"):
-        made.start(Deadline(5), lambda: noted.append(1))
+        made.start(Deadline(5), lambda: noted.append(1), True)
     assert made.before == [] and made.launched and noted == [1]
 
 
-@pytest.mark.parametrize("answer, left, raises", [(0, "process", False), (3, "process", True), (3, "listener", True)])
-def test_what_starts_nothing_notes_nothing(site, answer, left, raises):
+@pytest.mark.parametrize("disk_was_up", [True, False])
+@pytest.mark.parametrize("answer, left, raises", [(0, "process", False), (3, "process", True), (3, "listener", True), (2, "process", True)])
+def test_what_starts_nothing_notes_nothing(site, answer, left, raises, disk_was_up):
+    """Whatever is seen of the site: it may run although its disk was not mounted, and is then not started a second time."""
     made = site(answered(EXITED, answer), left)
     if raises:
         with pytest.raises(LayerError):
-            made.start(Deadline(5), lambda: pytest.fail("noted"))
+            made.start(Deadline(5), lambda: pytest.fail("noted"), disk_was_up)
     else:
-        assert made.start(Deadline(5), lambda: pytest.fail("noted")) is False
+        assert made.start(Deadline(5), lambda: pytest.fail("noted"), disk_was_up) is False
     assert made.launched is False and made.before is None and "cjcpw start start" not in made.runner.asked
 
 
@@ -267,11 +271,11 @@ def test_who_merely_holds_the_mount_does_not_keep_a_site_from_starting(monkeypat
     monkeypatch.setattr(ownership, "take", lambda *_: census_of([], [600] if not runner.started else [400, 600], [600]))
     made = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
     # what cjcpw calls stopped is FAILED while anything is left, and start goes on all the same
-    assert made.start(Deadline(5), lambda: None) is True and made.daemons == [(400, 5)]
+    assert made.start(Deadline(5), lambda: None, True) is True and made.daemons == [(400, 5)]
     monkeypatch.setattr(ownership, "take", lambda *_: census_of([], [500, 600], [600]))
     runner.started = False
     with pytest.raises(LayerError, match=r"\[500\].*stop the site"):
-        Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)).start(Deadline(5), lambda: None)
+        Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)).start(Deadline(5), lambda: None, True)
 
 
 @pytest.mark.parametrize("census, good", [(census_of([], [400]), True), (census_of(), False), (census_of([400]), False)])
@@ -291,12 +295,92 @@ def test_the_resident_cjcpw_is_looked_for_in_a_child(monkeypatch, log, answers, 
     assert made.resident == resident
 
 
-def test_leftovers_of_our_calls_are_ended(monkeypatch, log, sleeper):
-    process, census = sleeper(), Census()
-    census.calls[process.pid] = process
-    monkeypatch.setattr(ownership, "take", lambda *args: census)
-    Site(settings(port="1234"), Script(), log, None, lambda: None, Deadline(5)).end_leftovers()
-    assert not processes.alive(process) and any("[%d]" % process.pid in text for level, text in log.said if level == "warning")
+@pytest.mark.parametrize("disk_was_up, left, asked_before", [(True, "", True), (True, "inherited", True), (False, "", False), (False, "inherited", False)])
+def test_on_a_disk_just_mounted_no_site_of_which_nothing_is_seen_is_asked_for(site, disk_was_up, left, asked_before):
+    made = site(answered(EXITED, 3), left)
+    with pytest.raises(LayerError, match="does not come up"):
+        made.start(Deadline(0.1), lambda: None, disk_was_up)
+    calls = [name for name in made.runner.asked if name.startswith("cjcpw")]
+    assert (calls[0] == "cjcpw status status") is asked_before and "cjcpw start start" in calls[:2]
+
+
+@pytest.mark.parametrize("begin", [lambda site: site.start(Deadline(5), lambda: None, True), lambda site: site.stop(True, Deadline(5))])
+def test_leftovers_of_our_calls_are_ended_before_cjcpw_is_called(monkeypatch, log, sleeper, begin):
+    """A stop left over would stop what the start starts."""
+    leftover = sleeper()
+
+    def take(*_):
+        census = Census()
+        if processes.alive(leftover):
+            census.calls[leftover.pid] = leftover
+        return census
+
+    class Checking(Starting):
+        def run(self, *arguments, **more):
+            assert not processes.alive(leftover)
+            return super().run(*arguments, **more)
+    monkeypatch.setattr(ownership, "take", take)
+    begin(Site(settings(port="1234"), Checking(), log, None, lambda: None, Deadline(5)))
+    assert not processes.alive(leftover) and any("[%d]" % leftover.pid in text for level, text in log.said if level == "warning")
+
+
+# -- stop --------------------------------------------------------------------------------------------------------------------------------
+
+
+class Stopping(Script):
+    """A site whose daemons (pid -> what ends them: cjcpw, TERM, KILL or nothing) are seen by the census until they have ended."""
+
+    def __init__(self, monkeypatch, **daemons):
+        super().__init__()
+        self.daemons = {int(pid[1:]): end for pid, end in daemons.items()}
+        monkeypatch.setattr(ownership, "take", self.take)
+        monkeypatch.setattr(processes, "alive", lambda process: process.pid in self.daemons)
+        monkeypatch.setattr(processes, "send", lambda process, number: self.end({15: "TERM", 9: "KILL"}[number], process.pid))
+
+    def take(self, *_):
+        self.asked.append("census")
+        return census_of(self.daemons, self.daemons)
+
+    def end(self, how, only=None):
+        self.asked.append(how)
+        for pid in [pid for pid, end in self.daemons.items() if end == how and only in (None, pid)]:
+            del self.daemons[pid]
+
+    def run(self, name, programs, arguments, deadline, environment=None, user=""):
+        if arguments == ["stop"]:
+            self.end("cjcpw")
+            return Result(name, EXITED, 0)
+        self.asked.append("status")
+        return Result(name, EXITED, 0 if self.daemons else 3)
+
+
+def stopped(monkeypatch, log, seconds=0.5, disk_up=True, **daemons):
+    runner = Stopping(monkeypatch, **daemons)
+    Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)).stop(disk_up, Deadline(seconds))
+    return runner.asked
+
+
+def test_a_stop_looks_before_and_after_cjcpw_and_asks_for_no_status_of_what_it_sees(monkeypatch, log):
+    assert stopped(monkeypatch, log, p100="cjcpw", p101="cjcpw") == ["census", "cjcpw", "census"]
+
+
+def test_where_nothing_is_seen_status_decides_whether_cjcpw_is_called(monkeypatch, log):
+    assert stopped(monkeypatch, log) == ["census", "status", "census"]
+
+
+def test_every_avenue_is_judged_by_a_look_that_was_taken_after_the_one_before(monkeypatch, log):
+    asked = stopped(monkeypatch, log, p100="cjcpw", p101="TERM", p102="KILL")
+    steps = [step for step, _ in itertools.groupby(asked)]
+    assert steps == ["census", "cjcpw", "census", "TERM", "census", "KILL", "census"]
+
+
+def test_without_the_disk_no_cjcpw_is_called(monkeypatch, log):
+    assert stopped(monkeypatch, log, disk_up=False, p100="TERM") == ["census", "TERM", "census"]
+
+
+def test_what_cannot_be_ended_is_named_by_the_last_look(monkeypatch, log):
+    with pytest.raises(LayerError, match=r"cannot be ended: nqsdaemon\[100\]"):
+        stopped(monkeypatch, log, p100="nothing", p101="KILL")
 
 
 # -- what a start needs ------------------------------------------------------------------------------------------------------------------

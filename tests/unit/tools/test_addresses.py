@@ -4,7 +4,7 @@ import socket
 import struct
 
 import pytest
-from cjc_agent.tools import addresses
+from cjc_agent.tools import addresses, netlink
 from cjc_agent.tools.addresses import DUPLICATE, LINK_DOWN, TENTATIVE, USABLE
 
 LO = socket.if_nametoindex("lo")
@@ -69,13 +69,13 @@ def address(text, flags=0x80, wide=None, index=LO, local=None, header=2):
     return message(addresses.RTM_NEWADDR, body, header)
 
 
-DONE = message(addresses.NLMSG_DONE, b"\0\0\0\0")
+DONE = message(netlink.NLMSG_DONE, b"\0\0\0\0")
 
 
 def taken(*messages):
-    found = {}
-    more = addresses._take(b"".join(messages), found)
-    return {addresses.text_of(binary): addresses.worth(places)[0] for binary, places in found.items()}, more
+    bodies = []
+    more = netlink._take(b"".join(messages), addresses.RTM_NEWADDR, bodies)
+    return {addresses.text_of(binary): addresses.worth(places)[0] for binary, places in addresses._places(bodies).items()}, more
 
 
 @pytest.mark.parametrize("flags, wide, worth", [
@@ -115,7 +115,7 @@ INTERRUPTED = 0x12  # NLM_F_DUMP_INTR with NLM_F_MULTI
 
 
 @pytest.mark.parametrize("torn", [
-    [address("10.0.0.1"), message(addresses.NLMSG_DONE, b"\0\0\0\0", INTERRUPTED)], [message(addresses.NLMSG_DONE, b"\0\0\0\0", INTERRUPTED)],
+    [address("10.0.0.1"), message(netlink.NLMSG_DONE, b"\0\0\0\0", INTERRUPTED)], [message(netlink.NLMSG_DONE, b"\0\0\0\0", INTERRUPTED)],
     # the kernel marks the first message after the change (nl_dump_check_consistent)
     [address("10.0.0.1"), address("10.0.0.3", header=INTERRUPTED) + address("10.0.0.4"), DONE],
     [address("10.0.0.1", header=INTERRUPTED), address("10.0.0.3"), DONE],
@@ -128,7 +128,7 @@ def test_an_interrupted_list_is_asked_for_again_once_it_is_read_to_its_end(mocke
         assert pending == [], "the rest of the first list would be taken for the second"
         pending.extend(answers.pop(0))
     kernel = mocker.Mock(send=send, recv=lambda size: pending.pop(0))
-    mocker.patch.object(addresses.socket, "socket", return_value=kernel)
+    mocker.patch.object(netlink.socket, "socket", return_value=kernel)
     assert list(addresses.local()) == [addresses.packed("10.0.0.2")] and answers == pending == []
 
 
@@ -139,22 +139,8 @@ def test_a_list_that_is_always_interrupted_is_taken_as_it_is_in_the_end(mocker):
         assert pending == []
         asked.append(request)
         pending.extend([address("10.0.0.%d" % len(asked), header=INTERRUPTED), DONE])
-    mocker.patch.object(addresses.socket, "socket", return_value=mocker.Mock(send=send, recv=lambda size: pending.pop(0)))
-    assert list(addresses.local()) == [addresses.packed("10.0.0.%d" % addresses.MOST_TRIES)] and len(asked) == addresses.MOST_TRIES == 5
-
-
-@pytest.mark.parametrize("data", [b"", b"\0" * 15])
-def test_too_short_for_a_message(data):
-    assert taken(data) == ({}, True)
-
-
-def test_a_length_that_makes_no_progress_ends_it():
-    assert taken(struct.pack("=IHHII", 0, 20, 0, 0, 0)) == ({}, False)
-
-
-def test_an_error_is_raised():
-    with pytest.raises(PermissionError):
-        taken(message(addresses.NLMSG_ERROR, struct.pack("=i", -1) + b"\0" * 16))
+    mocker.patch.object(netlink.socket, "socket", return_value=mocker.Mock(send=send, recv=lambda size: pending.pop(0)))
+    assert list(addresses.local()) == [addresses.packed("10.0.0.%d" % netlink.MOST_TRIES)] and len(asked) == netlink.MOST_TRIES == 5
 
 
 # -- connect -----------------------------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ def test_is_in_use(outcome, code, output, in_use):
 
 
 @pytest.mark.parametrize("fstype, policy, command", [
-    ("ext4", "auto", "fsck -T -t ext4 /dev/x -- -p"), ("ext3", "auto", "fsck -T -t ext3 /dev/x -- -p"), ("ext4", "force", "fsck -T -t ext4 /dev/x -- -f -p"),
+    ("ext4", "auto", "fsck.ext4 -p /dev/x"), ("ext3", "auto", "fsck.ext3 -p /dev/x"), ("ext4", "force", "fsck.ext4 -f -p /dev/x"),
     ("xfs", "auto", None), ("btrfs", "auto", None), ("xfs", "force", "fsck -T -t xfs /dev/x -- -a"), ("", "force", "fsck -T /dev/x -- -a"),
 ])
 def test_fsck_is_called_as_the_policy_says(fstype, policy, command):
@@ -112,7 +112,7 @@ def test_fsck_is_called_as_the_policy_says(fstype, policy, command):
                                                  (EXITED, 8, False),
                                                  (EXITED, 127, False), (TIMED_OUT, -1, False), (STUCK, 0, False)])
 def test_fsck_exit_codes(outcome, code, good):
-    complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(fsck=(outcome, code, "")), Deadline(1))
+    complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(**{"fsck.ext4": (outcome, code, "")}), Deadline(1))
     assert (complaint == "") is good
     if not good:
         assert "run fsck on /dev/x by hand" in complaint

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.machinery
 import os
 import signal
 import sys
@@ -218,6 +219,35 @@ def test_load_psutil(monkeypatch):
     assert processes.load_psutil() is psutil
     monkeypatch.setitem(sys.modules, "psutil", None)  # what an import of something not installed meets
     assert processes.load_psutil() is None
+
+
+@pytest.fixture
+def site_folder(tmp_path, monkeypatch):
+    """The only site folder; psutil in it is (package, C half) by file name."""
+    import site
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
+
+    def make(*names):
+        (tmp_path / "psutil").mkdir()
+        for name in names:
+            (tmp_path / "psutil" / name).touch()
+    return make
+
+
+@pytest.mark.parametrize("names, there", [
+    (["__init__.py", "_psutil_linux" + importlib.machinery.EXTENSION_SUFFIXES[0]], True), (["__init__.py", "_psutil_linux.abi3.so"], True),
+    (["__init__.py"], False), ([], False), (["__init__.py", "_psutil_linux.cpython-27m-x86_64-linux-gnu.so"], False),
+])
+def test_has_psutil_finds_it_without_importing_it(site_folder, monkeypatch, names, there):
+    site_folder(*names)
+    imported = []
+    monkeypatch.setattr(processes, "load_psutil", lambda: imported.append(1))
+    assert processes.has_psutil() is there and bool(imported) is not there, "what is not found is tried"
+
+
+def test_has_psutil_in_a_folder_of_which_only_an_import_knows(site_folder, monkeypatch):
+    monkeypatch.setattr(processes, "load_psutil", lambda: sys)
+    assert processes.has_psutil() is True
 
 
 def test_boot_id():

@@ -156,3 +156,17 @@ def test_hostile_text_through_the_fallback(folder, monkeypatch):
     for content in HOSTILE:
         assert record._understood(content) is None or json.loads(content)["settings"].get("site") != "jobsiteA"
     assert record._understood(WHOLE.encode()).port == 20816
+
+
+@pytest.mark.parametrize("value", [None, 0, 20816, "", "a\"\\\n\x00 日本 \udcff", [], [(100, 5), (200, 7)], (300, 9), {}, {"b": "x", "a": "y"}])
+@pytest.mark.parametrize("there", [True, False])
+def test_json_text_is_json_dumps(value, there, monkeypatch):
+    if not there:
+        monkeypatch.delattr("_json.make_encoder")
+    assert record._json_text(value) == json.dumps(value, sort_keys=True)
+
+
+def test_a_record_is_plain_json_with_one_line_for_each_thing(folder, state_folder):
+    record.save(folder, made())
+    text = (state_folder / "cjc-jobsiteA.json").read_text()
+    assert json.loads(text) == json.loads(json.dumps(data())) and len(text.split("\n")) == len(Record.__slots__) + 3

@@ -6,7 +6,7 @@ import struct
 import sys
 
 import pytest
-from cjc_agent.tools import sockets
+from cjc_agent.tools import netlink, sockets
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 LINE = "   0: %s:%04X 00000000:0000 %s 00000000:00000000 00:00000000 00000000     0        0 %d 1 0000000000000000 100 0 0 10 0\n"
@@ -62,7 +62,28 @@ def listener(request):
     channel.close()
 
 
-def test_a_real_listener_and_its_owner(listener, sleeper):
+@pytest.fixture(params=["sock_diag", "/proc"])
+def source(request, monkeypatch):
+    """Where the listeners are known from: a kernel without sock_diag answers ENOENT."""
+    real, asked = netlink.dump, []
+
+    def dump(*arguments):
+        asked.append(arguments)
+        if request.param == "/proc":
+            raise FileNotFoundError(2, "the kernel refused to list them")
+        return real(*arguments)
+    monkeypatch.setattr(netlink, "dump", dump)
+    if request.param == "sock_diag":
+        try:
+            real(netlink.SOCK_DIAG, sockets.SOCK_DIAG_BY_FAMILY, struct.pack("=BBBxI48x", sockets.AF_INET, sockets.IPPROTO_TCP, 0, sockets.LISTENING), 20)
+        except OSError:
+            pytest.skip("this kernel has no sock_diag")
+        monkeypatch.setattr(sockets, "_read", lambda port: pytest.fail("looked at /proc all the same"))
+    yield
+    assert asked
+
+
+def test_a_real_listener_and_its_owner(listener, sleeper, source):
     address, port = listener.getsockname()[:2]
     found = sockets.listeners(port)
     assert [binary for binary, _ in found] == [socket.inet_pton(listener.family, address)]
@@ -74,7 +95,40 @@ def test_a_real_listener_and_its_owner(listener, sleeper):
     assert sockets.owners([], [os.getpid()]) == {}
 
 
-def test_bound_is_not_listening():
+def test_without_the_kernels_module_for_tcp_proc_is_read(listener, monkeypatch):
+    """sock_diag then ends an empty list with an error: nobody must take it for "nobody listens"."""
+    monkeypatch.setattr(sockets, "IPPROTO_TCP", 200)
+    with pytest.raises(OSError):
+        sockets._asked(sockets.AF_INET, 1)
+    address, port = listener.getsockname()[:2]
+    assert [binary for binary, _ in sockets.listeners(port)] == [socket.inet_pton(listener.family, address)]
+
+
+def test_an_ipv4_listener_in_ipv6_s_clothes_is_an_ipv4_listener(source):
+    try:
+        channel = socket.socket(socket.AF_INET6)
+        channel.bind(("::ffff:127.0.0.1", 0))
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with channel:
+        channel.listen()
+        assert sockets.listeners(channel.getsockname()[1]) == [(bytes([127, 0, 0, 1]), os.fstat(channel.fileno()).st_ino)]
+
+
+def test_only_the_port_asked_for_and_all_that_listen_at_it(source):
+    with socket.socket() as one, socket.socket() as two, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.2", one.getsockname()[1]))
+        other.bind(("127.0.0.1", 0))
+        for channel in (one, two, other):
+            channel.listen()
+        connected = socket.create_connection(one.getsockname())  # no listener, at the same port
+        assert sorted(sockets.listeners(one.getsockname()[1])) == [
+            (bytes([127, 0, 0, 1]), os.fstat(one.fileno()).st_ino), (bytes([127, 0, 0, 2]), os.fstat(two.fileno()).st_ino)]
+        connected.close()
+
+
+def test_bound_is_not_listening(source):
     with socket.socket() as channel:
         channel.bind(("127.0.0.1", 0))
         assert sockets.listeners(channel.getsockname()[1]) == []
