@@ -41,6 +41,10 @@ cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut
 test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere the unit tests only)
 	@PYTEST="$(VENV)/bin/python -m pytest $(PYTEST_ARGS)" NODE="$(LAB)" sh tests/run
 
+.PHONY: long
+long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady stream of jobs (root, Debian; FAILOVERS=)
+	@$(LAB) $(VENV)/bin/python tests/long/failovers.py
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check agent tests
@@ -48,8 +52,9 @@ lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	shellcheck -s sh ocf/jobcenter tests/run tests/setup .ci/run packaging/cjc-agent
 
 .PHONY: bench
-bench: $(VENV)/ready  ## what one monitor costs, against Filesystem + IPaddr2 + anything (root, Debian)
+bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of one monitor, outage of move and power cut (root, Debian; ROUNDS=)
 	@$(LAB) $(VENV)/bin/python tests/bench/monitor.py
+	@$(LAB) $(VENV)/bin/python tests/bench/outage.py
 
 .PHONY: docs
 docs:  ## rewrite what is made from the parameter table: docs/parameters.md, the golden meta-data (then read the diff)

@@ -51,6 +51,15 @@ class Verdict:
         jobs = all(not account.lost and not account.twice and not account.waiting for account in self.accounts.values())
         return jobs and not any(self.violations.values()) and not any(self.integrity.values()) and not any(self.fsck.values())
 
+    def words(self) -> str:
+        """All of it, a line each."""
+        lines = ["%s: %s" % (name, account.words()) for name, account in self.accounts.items()]
+        lines.append("%s; the observer looked %d times, %.0f ms apart at the most" % (
+            ", ".join("%d %ss" % (count, kind) for kind, count in self.violations.items()), self.samples, self.longest_gap * 1000))
+        lines += ["SQLite of %s: %s" % (name, text or "clean") for name, text in self.integrity.items()]
+        lines += ["fsck of %s: %s" % (name, text or "clean") for name, text in self.fsck.items()]
+        return "\n".join(lines)
+
 
 class Drill:
     """`with Drill(cluster)`: a client asks the sites and, with `jobs_per_second`, submits jobs; an observer watches the nodes."""

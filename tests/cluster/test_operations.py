@@ -14,6 +14,7 @@ from cluster.node import Node
 from cluster.untouched import Untouched, daemons, events
 
 MONITOR_SECONDS = 2.0  # as for_the_lab sets it
+PENDING = "-1"  # op-status in the CIB
 LOG = "/var/log/pacemaker/pacemaker.log"
 RECORD = "/run/resource-agents/cjc-%s.json"
 
@@ -27,10 +28,11 @@ def record(drill: Drill, node: Node) -> dict[str, str]:
 
 
 def newest(drill: Drill, resource: str, node: str, operation: str) -> tuple[int, int]:
-    """(call number, exit code) of the newest such operation of a resource on a node that the cluster remembers; -1, -1 when there is none."""
+    """(call number, exit code) of the newest such operation of a resource that has ended on a node; -1, -1 when the cluster knows of none."""
     tree = ElementTree.fromstring(drill.cluster.any_node().run("cibadmin", "--query").stdout)
     rows = tree.findall("./status/node_state[@uname='%s']//lrm_resource[@id='%s']/lrm_rsc_op[@operation='%s']" % (node, resource, operation))
-    return max(((int(row.get("call-id", -1)), int(row.get("rc-code", -1))) for row in rows), default=(-1, -1))
+    ended = [row for row in rows if row.get("op-status") != PENDING]
+    return max(((int(row.get("call-id", -1)), int(row.get("rc-code", -1))) for row in ended), default=(-1, -1))
 
 
 def reloads(drill: Drill, node: Node) -> int:

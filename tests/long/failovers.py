@@ -1,0 +1,61 @@
+"""`make long`: a night in short. 10 moves and 10 power cuts in turn, from one node to the other, under a steady stream of jobs; then the accounts.
+
+Exits 0 only if no acknowledged job was lost, nothing ran or was mounted twice at once, and database and file system are clean. FAILOVERS=20.
+"""
+from __future__ import annotations
+
+import os
+import pathlib
+import statistics
+import sys
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+from cluster import configuration
+from cluster.cluster import Cluster
+from cluster.drill import Drill, Outage
+from cluster.timeline import Timeline
+
+FAILOVERS = int(os.environ.get("FAILOVERS", "20"))
+JOBS_PER_SECOND = 10
+
+
+def failovers(drill: Drill, tell: Timeline) -> list[Outage]:
+    """Moves and power cuts in turn. After each pair the site is moved once more, uncounted, so that the nodes take turns at losing their power."""
+    outages = []
+    for number in range(FAILOVERS):
+        before = drill.where()
+        other = drill.cluster.others(before)[0].name
+        outage = drill.move(other) if number % 2 == 0 else drill.power_cut()
+        drill.rejoined()
+        outages.append(outage)
+        tell.tell("%2d  %-9s  %s -> %s  %.2f s" % (number + 1, outage.event, outage.before, outage.after, outage.seconds))
+        if number % 2:
+            drill.move(outage.before)
+    return outages
+
+
+def main() -> int:
+    """Run and print; return whether anything was wrong."""
+    tell = Timeline(time.monotonic())
+    cluster = Cluster(2)
+    cluster.up()
+    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True))
+    with Drill(cluster, JOBS_PER_SECOND, on_violation=tell.violation) as drill:
+        drill.wait_serving()
+        drill.rejoined()
+        outages = failovers(drill, tell)
+        verdict = drill.verdict()
+    cluster.down()
+    for event in ("move", "power cut"):
+        seconds = [outage.seconds for outage in outages if outage.event == event]
+        print("%-9s  %2d times, outage %.2f / %.2f / %.2f s (min / median / max); nodes that lost the site: %s" % (
+            event, len(seconds), min(seconds), statistics.median(seconds), max(seconds),
+            ", ".join("%s %d times" % (node, sum(outage.before == node for outage in outages if outage.event == event)) for node in ("node1", "node2"))))
+    print(verdict.words())
+    return 0 if verdict.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
