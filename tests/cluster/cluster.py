@@ -1,6 +1,7 @@
 """A cluster: nodes, network, power, shared disks and sites. What tests, the demo and `make cluster-up` hold in their hands."""
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import tempfile
@@ -207,7 +208,8 @@ class Status:
 
 
 def _make_image(share: str, megabytes: int) -> pathlib.Path:
-    path = ROOM / "disks" / share
+    """`CJC_LAB_NAME` in the environment becomes part of the name: so one lab's loop devices can be told from another's."""
+    path = ROOM / "disks" / (share + os.environ.get("CJC_LAB_NAME", ""))
     with open(path, "wb") as file:
         file.truncate(megabytes << 20)
     subprocess.run(["mkfs.ext4", "-q", "-F", str(path)], check=True, stdout=subprocess.DEVNULL)

@@ -68,6 +68,7 @@ class Drill:
                  on_event: Optional[Callable[[Event], None]] = None, on_violation: Optional[Callable[[Violation], None]] = None) -> None:
         self.cluster = cluster
         self.site = cluster.sites[0]
+        self.witness = ROOM / "witness"  # where the jobs testify
         self.observer = Observer(cluster.nodes, {site.name: site.vip for site in cluster.sites}, on_event, on_violation=on_violation)
         self.client = Client([], {site.name: (site.vip, site.port) for site in cluster.sites}, jobs_per_second, job_seconds,
                              key_prefix="%x-" % int(time.monotonic() * 10))
@@ -207,7 +208,7 @@ class Drill:
     def _account(self, site: SiteOnCluster) -> night_jobs.Account:
         acknowledged = self.client.acknowledged(site.name)
         listing = self.client.ask(site.name, "LIST")
-        return night_jobs.account(acknowledged, listing, night_jobs.read(ROOM / "witness"))
+        return night_jobs.account(acknowledged, listing, night_jobs.read(self.witness))
 
     def verdict(self) -> Verdict:
         """Settle the jobs, check the databases, stop all groups, check the file systems. The sites are down afterwards."""

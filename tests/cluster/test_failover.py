@@ -1,6 +1,8 @@
 """The site moves, on purpose and by accident: always to one node, never to two, and no acknowledged job is lost."""
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from cluster.drill import Drill
@@ -43,6 +45,16 @@ def test_power_cut(drill: Drill) -> None:
     drill.rejoined()
     assert drill.cluster.power.fenced_since(since) == ["node1"], "the survivor made sure before it mounted the disk"
     assert drill.where() == there, "the node that came back gets nothing"
+
+
+def test_an_acknowledgement_survives_the_power_cut_that_follows_it_at_once(drill: Drill) -> None:
+    there = at(drill, "node1")
+    for pid in drill.cluster.node("node1").pids("jcsim-sched"):
+        os.kill(pid, signal.SIGSTOP)  # nobody writes after the acknowledgement, or that would bring it to the disk
+    known = drill.client.acknowledged(drill.site.name)
+    drill.cluster.wait(lambda: len(drill.client.acknowledged(drill.site.name) - known) > 2, "jobs are acknowledged", every=0.001)
+    assert drill.power_cut().after == there
+    drill.rejoined()
 
 
 def test_power_cut_of_the_standby_does_not_touch_the_site(drill: Drill) -> None:

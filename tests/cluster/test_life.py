@@ -6,22 +6,29 @@ import pathlib
 import signal
 import subprocess
 import sys
+import uuid
 from typing import Iterator
 
 import pytest
 from cluster.cluster import ROOM, Cluster, WaitedInVain
 from lab.site import PROJECT, all_processes, wait_until
 
-DISKS = "/mnt/cluster/disks/"
+OURS = "-of-%s" % uuid.uuid4().hex  # in the names of our disks: other clusters on this machine have loop devices, too
 
 
-def loops() -> set[str]:
-    """Loop devices of this machine whose backing file is a shared disk of ours: other clusters on the machine look the same."""
-    found = set()
+@pytest.fixture(autouse=True)
+def name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name the disks of the clusters that are made here, by whichever program."""
+    monkeypatch.setenv("CJC_LAB_NAME", OURS)
+
+
+def loops() -> list[str]:
+    """Loop devices of this machine behind which our disks are."""
+    found = []
     for path in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
         try:
-            if path.read_text().strip().startswith(DISKS):
-                found.add(path.parts[3])
+            if path.read_text().strip().endswith(OURS):
+                found.append(path.parts[3])
         except OSError:
             continue
     return found
@@ -33,30 +40,21 @@ def left() -> tuple[list[str], str, set[int]]:
 
 
 def test_up_and_down_five_times_in_a_row() -> None:
-    before, loops_before = left(), loops()
+    before = left()
     for _ in range(5):
         cluster = Cluster(2)
         cluster.up()
         assert all(node.run("crm_node", "-q").stdout.strip() == "1" for node in cluster.nodes), "both have quorum"
         cluster.down()
-        wait_until(lambda: left() == before and loops() <= loops_before)
+        wait_until(lambda: left() == before and not loops())
         assert not ROOM.exists()
-
-
-def test_three_nodes_come_up() -> None:
-    cluster = Cluster(3)
-    try:
-        cluster.up()
-        assert cluster.status().online == {"node1", "node2", "node3"}
-    finally:
-        cluster.down()
 
 
 def test_what_was_waited_for_in_vain_is_told_with_the_state_of_the_cluster() -> None:
     cluster = Cluster(2)
     try:
         cluster.up()
-        with pytest.raises(WaitedInVain, match="until pigs fly.*== node1.*Online: .*node2"):
+        with pytest.raises(WaitedInVain, match="(?s)until pigs fly.*== node1.*Online: .*node2"):
             cluster.wait(lambda: False, "pigs fly", 0.1)
     finally:
         cluster.down()
@@ -69,14 +67,14 @@ def story() -> tuple[int, str]:
 
 
 def test_the_demo_tells_its_story() -> None:
-    before, loops_before = left(), loops()
+    before = left()
     code, text = story()
     assert code == 0, text
     for words in ("SIMULATOR", "[7]", "Nothing was lost.", "power cut", "cable cut", "jobs acknowledged"):
         assert words in text, text
     assert "\033" not in text, "no colours in a pipe"
     assert max(map(len, text.splitlines())) <= 140
-    wait_until(lambda: left()[2] <= before[2] and loops() <= loops_before)
+    wait_until(lambda: left()[2] <= before[2] and not loops())
 
 
 @pytest.fixture
@@ -96,12 +94,12 @@ def demo() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_demo_leaves_nothing(number: int, request: pytest.FixtureRequest) -> None:
-    before, loops_before = left(), loops()
+    before = left()
     process: subprocess.Popen[str] = request.getfixturevalue("demo")
-    assert loops() > loops_before
+    assert loops()
     os.killpg(process.pid, number)
     process.wait(timeout=30)
-    wait_until(lambda: left() == before and loops() <= loops_before)
+    wait_until(lambda: left() == before and not loops())
 
 
 def test_a_cluster_to_play_with_stays_until_it_is_taken_down() -> None:

@@ -537,7 +537,7 @@ def test_several_words_are_a_program_and_its_arguments(node):
 
 def test_the_database_is_synced_before_the_acknowledgement(node):
     with jobs.opened(node.db / "nqs/jobs.db") as database:
-        assert database.execute("PRAGMA synchronous").fetchone()[0] == 2
+        assert database.execute("PRAGMA synchronous").fetchone()[0] == 3
         assert database.execute("PRAGMA journal_mode").fetchone()[0] == "delete"
 
 
