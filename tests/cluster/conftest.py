@@ -70,9 +70,7 @@ def drill(keeper: Keeper) -> Iterator[Drill]:
         for site in cluster.sites:
             made.wait_serving(site=site)
         yield made
-        accounts = {}
-        if any(made.serves(site=site) for site in cluster.sites):
-            accounts = made.settle()
+        accounts = made.settle()
     assert made.observer.violations == []
     for name, account in accounts.items():
         assert not account.lost and not account.twice and not account.waiting, "%s: %s" % (name, account.words())

@@ -105,10 +105,17 @@ class Node:
         return [share for share, name in self.kernel_names.items() if name in busy]
 
     def _shared_mounts(self) -> list[str]:
-        """Paths, as the room sees them, of the mounts of shared disks."""
+        """Paths, as the room sees them, of the mounts of shared disks, in whatever mount namespace of the node."""
         numbers = {"%d:%d" % (os.major(number), os.minor(number)) for number in self._numbers.values()}
-        rows = [line.split() for line in pathlib.Path("/proc/%d/mountinfo" % self.init_pid).read_text().splitlines()]
-        return ["/proc/%d/root%s" % (self.init_pid, row[4]) for row in rows if row[2] in numbers]
+        found = {}
+        for pid in self.processes():
+            try:
+                namespace = os.readlink("/proc/%d/ns/mnt" % pid)
+                rows = [line.split() for line in pathlib.Path("/proc/%d/mountinfo" % pid).read_text().splitlines()]
+            except OSError:
+                continue  # ended meanwhile
+            found.update({(namespace, row[4]): "/proc/%d/root%s" % (pid, row[4]) for row in rows if row[2] in numbers})
+        return list(found.values())
 
     # -- commands -----------------------------------------------------------------------------------------------------------------
 
@@ -134,14 +141,25 @@ class Node:
         """A file of the node as the room sees it."""
         return pathlib.Path("/proc/%d/root%s" % (self.init_pid, path))
 
-    def pids(self, name: str) -> list[int]:
-        """Processes of that name on the node, as the room sees them."""
+    def processes(self) -> list[int]:
+        """All processes of the node, as the room sees them."""
         ours = os.readlink("/proc/%d/ns/pid" % self.init_pid) if self.init_pid else ""
         found = []
-        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        for name in filter(str.isdigit, os.listdir("/proc")):
             try:
-                if (entry / "comm").read_text().strip() == name and os.readlink(entry / "ns/pid") == ours:
-                    found.append(int(entry.name))
+                if os.readlink("/proc/%s/ns/pid" % name) == ours:
+                    found.append(int(name))
+            except OSError:
+                continue
+        return found
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of that name on the node, as the room sees them."""
+        found = []
+        for pid in self.processes():
+            try:
+                if pathlib.Path("/proc/%d/comm" % pid).read_text().strip() == name:
+                    found.append(pid)
             except OSError:
                 continue
         return found

@@ -12,9 +12,10 @@ CLUSTER = {"files": ["two-sites-one-disk.crm"], "sites": (FIRST, SECOND)}
 
 
 def together(drill: Drill, node: str = "") -> str:
-    """Wait until both sites answer (on that node); return where."""
+    """Wait until both sites answer (on that node), which took no start elsewhere that failed; return where."""
     first, second = (drill.wait_serving(node, site) for site in (FIRST, SECOND))
     assert first == second
+    assert "Failed Resource Actions" not in drill.cluster.any_node().run("crm_mon", "-1").stdout
     return first
 
 
