@@ -4,6 +4,7 @@ from __future__ import annotations
 import pathlib
 
 import pytest
+
 from lab import ON_NODE
 from lab import site as lab_site
 

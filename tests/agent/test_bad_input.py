@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+
 from lab.site import AGENT, Site, wait_until
 
 # what is given instead of the good value, and what the reason must name besides the parameter

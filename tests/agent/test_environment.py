@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import pytest
+
 from lab.site import AGENT, Site, wait_until
 
 JOBCENTER = ("/usr/lib/nqs/", "/usr/bin/python3")  # the simulator's commands, and the interpreter in their first line

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
+
 from lab.hung import HungFileSystem
 from lab.site import Site, all_processes
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 
 import pytest
+
 from lab import disk
 from lab.neighbours import LISTEN, AtTerminal, python, shell
 from lab.site import AGENT, Site, all_processes, environment_of, wait_until

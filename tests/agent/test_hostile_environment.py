@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 
 import pytest
+
 from lab.site import AGENT, Site, environment_of
 
 

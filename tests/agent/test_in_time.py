@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
+
 from lab.hung import HungFileSystem
 from lab.neighbours import CROWD, end_crowd, python
 from lab.site import Site, all_processes, wait_until

@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 import pytest
+
 from lab.site import AGENT, Site
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 
 import pytest
+
 from lab import disk
 from lab.site import Site, all_processes, environment_of, wait_until
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 
 import pytest
+
 from lab.neighbours import shell
 from lab.site import AGENT, Site, all_processes, environment_of, wait_until
 

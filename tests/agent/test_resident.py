@@ -7,6 +7,7 @@ import signal
 import socket
 
 import pytest
+
 from lab.site import Site, all_processes, wait_until
 
 

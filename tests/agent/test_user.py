@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 
 import pytest
+
 from lab.site import Site, environment_of
 
 USER = "jcuser"

@@ -14,8 +14,8 @@ import sys
 
 sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
-from cluster import room
-from cluster.init import ENVIRONMENT
+from cluster import room  # noqa: E402
+from cluster.init import ENVIRONMENT  # noqa: E402
 
 HELP = """
   make cluster-shell NODE=node1                     a shell on a node: crm_mon -1, crm status, less /var/log/pacemaker/pacemaker.log

@@ -4,14 +4,14 @@ from __future__ import annotations
 import os
 import pathlib
 import subprocess
-import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Optional, Sequence
+from typing import Callable, Optional
 
 from cluster import image, network
-from cluster.node import CommandFailed, Node
+from cluster.node import Node
 from cluster.power import PowerController
 
 ROOM = pathlib.Path("/mnt/cluster")

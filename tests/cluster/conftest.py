@@ -1,9 +1,11 @@
 """Cluster tests share one cluster a module and find it mended before each test; a cluster that cannot be mended is replaced by a new one."""
 from __future__ import annotations
 
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+
 from cluster import configuration
 from cluster.cluster import Cluster, SiteOnCluster
 from cluster.drill import Drill

@@ -8,7 +8,7 @@ import os
 import pathlib
 import shutil
 import subprocess
-from typing import Sequence
+from collections.abc import Sequence
 
 from cluster import network
 from lab.run_in_node import MACHINE, mount

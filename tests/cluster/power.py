@@ -11,7 +11,8 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Callable, Sequence
+from collections.abc import Sequence
+from typing import Callable
 
 from cluster import network
 from cluster.node import Node, NotOff

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
 import pytest
-from lab import ON_NODE
 
 from cluster import client as client_module
 from cluster import night_jobs
 from cluster.client import ANSWER_WITHIN, ASK_EVERY, MOST_UNACKNOWLEDGED, Client, ClientError, longest_gap
+from lab import ON_NODE
 
 pytestmark = pytest.mark.skipif(not ON_NODE, reason="needs the throwaway node: run `make test` as root on Debian")
 

@@ -9,10 +9,10 @@ import subprocess
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from lab import ON_NODE
-from lab.site import AGENT, prepare_node
 
 from cluster.configuration import FOLDER, for_the_lab
+from lab import ON_NODE
+from lab.site import AGENT, prepare_node
 
 pytestmark = pytest.mark.skipif(not ON_NODE, reason="needs the throwaway node: run `make test` as root on Debian")
 

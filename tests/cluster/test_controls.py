@@ -1,9 +1,10 @@
 """Positive controls: what must never happen is made to happen on purpose, and is seen. Without them "0 double mounts" would mean nothing."""
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
+
 from cluster import night_jobs
 from cluster.conftest import Keeper
 from cluster.drill import Drill

@@ -7,9 +7,10 @@ import signal
 import subprocess
 import sys
 import uuid
-from typing import Iterator
+from collections.abc import Iterator
 
 import pytest
+
 from cluster.cluster import ROOM, Cluster, WaitedInVain
 from lab.site import PROJECT, all_processes, wait_until
 

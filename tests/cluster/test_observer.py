@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from typing import Optional
 
 import pytest
-from lab import ON_NODE, disk
-from lab.site import wait_until
 
 from cluster.observer import DAEMONS, Boot, Event, NodeState, Observer, State, Violation, namespace_of, processes_named, read_stat
 from cluster.timeline import Timeline
+from lab import ON_NODE, disk
+from lab.site import wait_until
 
 UNSHARE = ["unshare", "--fork", "--kill-child", "--pid", "--mount", "--net", "--mount-proc"]
 VIPS = {"vip1": "10.0.2.50", "vip6": "fd00:2::50"}

@@ -72,10 +72,14 @@ def report(outages: list[Outage], verdict: Verdict, tell: Timeline) -> None:
     print()
     rows: list[tuple[str, object]] = []
     for account in verdict.accounts.values():
-        rows += [("jobs acknowledged", len(account.acknowledged)), ("jobs done", len(account.done)), ("jobs run again (ended by a stop, or with their node)", len(account.run_again)),
+        rows += [("jobs acknowledged", len(account.acknowledged)), ("jobs done", len(account.done)),
+                 ("jobs run again (ended by a stop, or with their node)", len(account.run_again)),
                  ("jobs lost", len(account.lost) + len(account.waiting)), ("jobs run twice at once", len(account.twice))]
     rows += [(kind + "s", count) for kind, count in verdict.violations.items()]
     tell.table(rows, ("at the end", "count"))
+    for account in verdict.accounts.values():
+        if account.lost or account.waiting or account.twice:
+            print("\n" + account.words())
     problems = [text for text in (*verdict.integrity.values(), *verdict.fsck.values()) if text]
     print("\nsite DB (SQLite) and file system: %s. The observer looked %d times, %.0f ms apart at the most." % (
         "NOT CLEAN: " + "; ".join(problems) if problems else "clean", verdict.samples, verdict.longest_gap * 1000))

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Runner
-
 from unit.helpers import AGENT, IS_ROOT, Words
 
 

@@ -6,6 +6,7 @@ import os
 from types import SimpleNamespace
 
 import pytest
+
 from cjc_agent import actions
 from cjc_agent.actions import BAD_DIRECTORY, DEGRADED, FAILED, GOOD, MISCONFIGURED, NOT_INSTALLED, NOT_PERMITTED, STOPPED, Request, Verdict
 from cjc_agent.layers import disk
@@ -16,7 +17,6 @@ from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.lock import Busy, Lock
 from cjc_agent.tools.record import Record
-
 from unit.helpers import DEFAULTS, GIVEN, Script, Words
 
 R, S, F = layer_state.RUNNING, layer_state.STOPPED, layer_state.FAILED

@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
+
 from cjc_agent import VERSION, actions
 from cjc_agent.actions import Verdict
 from cjc_agent.frontends import cli
 from cjc_agent.settings import metadata
-
 from unit.helpers import AGENT
 
 pytestmark = pytest.mark.usefixtures("unsettled")

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
+
 from cjc_agent import actions
 from cjc_agent.actions import Verdict
 from cjc_agent.frontends import ocf
-
 from unit.helpers import AGENT, ROOT
 
 pytestmark = pytest.mark.usefixtures("unsettled")

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import pytest
+
 from cjc_agent.layers import disk as module
 from cjc_agent.layers.disk import BlockDisk, ClusterDisk, NetworkDisk, UnknownDisk, disk_of
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
 from cjc_agent.tools import blockdevice, mountinfo, processes
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, UNSTARTED, Result
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import GIVEN, Script, mount_line, mount_table, settings
 
 NUMBERS = {"/dev/sdb1": "8:17", "/dev/sdc1": "8:33", "/dev/disk/by-id/x": "8:17", "/dev/loop1": "7:1"}

@@ -8,12 +8,12 @@ import sys
 import termios
 
 import pytest
+
 from cjc_agent.layers import ownership
 from cjc_agent.layers.ownership import Look
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import PATIENCE, wait_until
 
 SITE = "unit-%d" % os.getpid()

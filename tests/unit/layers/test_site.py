@@ -4,6 +4,7 @@ import itertools
 import os
 
 import pytest
+
 from cjc_agent.layers import ownership
 from cjc_agent.layers import site as module
 from cjc_agent.layers.ownership import Census
@@ -15,7 +16,6 @@ from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTART
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.processes import Process
 from cjc_agent.tools.record import Record
-
 from unit.helpers import Script, settings
 
 DAEMON = Process(1 << 29, 1, 1, 0, 5, "S", "nqsdaemon")

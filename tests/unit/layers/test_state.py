@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, State
 
 

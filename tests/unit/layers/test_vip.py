@@ -4,6 +4,7 @@ import socket
 import time
 
 import pytest
+
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
 from cjc_agent.layers.vip import Vip
 from cjc_agent.tools import addresses

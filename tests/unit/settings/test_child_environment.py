@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 
 import pytest
-from cjc_agent.settings import child_environment
 
+from cjc_agent.settings import child_environment
 from unit.helpers import settings
 
 BASE = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "USER": "root", "LOGNAME": "root", "NQS_SITE": "jobsiteA"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cjc_agent.settings import conf_file
 from cjc_agent.settings.conf_file import BadConf
 

@@ -6,8 +6,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
-from cjc_agent.settings import metadata, parameters
 
+from cjc_agent.settings import metadata, parameters
 from unit.helpers import AGENT, ROOT
 
 GOLDEN = ROOT / "tests" / "unit" / "golden" / "meta-data.xml"

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from cjc_agent.settings import parameters
 
+from cjc_agent.settings import parameters
 from unit.helpers import DEFAULTS, GIVEN, settings
 
 # design.md, written down literally: name, default, required, unique-group, reloadable

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cjc_agent.settings import parameters, values
 
 LONG = "a" * 63

@@ -4,6 +4,7 @@ import socket
 import struct
 
 import pytest
+
 from cjc_agent.tools import addresses, netlink
 from cjc_agent.tools.addresses import DUPLICATE, LINK_DOWN, TENTATIVE, USABLE
 

@@ -4,11 +4,11 @@ import errno
 import os
 
 import pytest
+
 from cjc_agent.tools import blockdevice
 from cjc_agent.tools.blockdevice import Unresolved
 from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import Script
 
 

@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
+
 from cjc_agent.tools import command, processes, statefile
 from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result, Runner
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import PATIENCE, as_nobody, read_when_whole, wait_until
 
 PYTHON = sys.executable

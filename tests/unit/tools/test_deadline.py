@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from cjc_agent.tools import deadline as module
 from cjc_agent.tools.deadline import Deadline, budget
 

@@ -4,9 +4,9 @@ import os
 import shutil
 
 import pytest
+
 from cjc_agent.tools import holders, mountinfo, processes
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import PATIENCE, wait_until
 
 SAY = "\nprint('ready', flush=True)\nsys.stdin.read()"

@@ -4,10 +4,10 @@ import os
 import time
 
 import pytest
+
 from cjc_agent.tools import processes
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.lock import Busy, Lock
-
 from unit.helpers import wait_until
 
 HOLD = """

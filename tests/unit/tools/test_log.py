@@ -5,9 +5,9 @@ import subprocess
 import sys
 
 import pytest
+
 from cjc_agent.tools import log as module
 from cjc_agent.tools.log import Log, one_line
-
 from unit.helpers import AGENT
 
 

@@ -5,9 +5,9 @@ import os
 import sys
 
 import pytest
+
 from cjc_agent.tools import mountinfo
 from cjc_agent.tools.deadline import Deadline
-
 from unit.helpers import AGENT, PATIENCE, mount_line, mount_table
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 
 import pytest
+
 from cjc_agent.tools import netlink
 
 WANTED, OTHER = 20, 24

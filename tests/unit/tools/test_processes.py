@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
+
 from cjc_agent.tools import processes, procfs
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.processes import Process
-
 from unit.helpers import wait_until
 
 STAT = "%d (%s) %s 77 4711 4242 34816 4711 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from cjc_agent.tools import processes, record, statefile
 from cjc_agent.tools.record import Record
 from cjc_agent.tools.statefile import Untrusted

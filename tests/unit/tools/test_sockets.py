@@ -6,6 +6,7 @@ import struct
 import sys
 
 import pytest
+
 from cjc_agent.tools import netlink, sockets
 
 HEADER = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"

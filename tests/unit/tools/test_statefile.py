@@ -6,9 +6,9 @@ import signal
 import tempfile
 
 import pytest
+
 from cjc_agent.tools import statefile
 from cjc_agent.tools.statefile import Untrusted
-
 from unit.helpers import as_nobody
 
 
