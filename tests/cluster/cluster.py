@@ -1,6 +1,7 @@
 """A cluster: nodes, network, power, shared disks and sites. What tests, the demo and `make cluster-up` hold in their hands."""
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import subprocess
@@ -118,7 +119,10 @@ class Cluster:
         """Wait until every node is an online member in the eyes of every node."""
         names = {node.name for node in self.nodes}
         for node in self.nodes:
-            self.wait(lambda node=node: self.status(node).online == names, "all nodes are online on %s" % node.name, ONLINE_SECONDS)
+            self.wait(functools.partial(self._sees, node, names), "all nodes are online on %s" % node.name, ONLINE_SECONDS)
+
+    def _sees(self, node: Node, names: set[str]) -> bool:
+        return self.status(node).online == names
 
     def idle(self, seconds: float = 60.0) -> None:
         """Wait until the cluster has nothing more to do: its DC is idle and, asked what it would do next, it would do nothing."""

@@ -139,7 +139,7 @@ class Node:
 
     def path(self, path: str) -> pathlib.Path:
         """A file of the node as the room sees it."""
-        return pathlib.Path("/proc/%d/root%s" % (self.init_pid, path))
+        return pathlib.Path("/proc/%s/root%s" % (self.init_pid, path))
 
     def processes(self) -> list[int]:
         """All processes of the node, as the room sees them."""

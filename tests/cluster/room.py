@@ -9,6 +9,7 @@ import os
 import pathlib
 import select
 import signal
+import socket
 import subprocess
 import sys
 from typing import Optional
@@ -112,13 +113,12 @@ def node_pid(name: str) -> int:
         if len(words) > 3 and words[2].endswith("/tests/cluster/init.py"):
             names.append(words[3])
             if words[3] == name:
-                return child.pid
+                return int(child.pid)
     raise NoRoom("no node '%s' is on: there are %s" % (name, " ".join(sorted(names)) or "none"))
 
 
 def ask_power(request: str) -> str:
     """Ask the room's power controller; return its answer. Raise NoRoom, OSError."""
-    import socket
     process = find()
     if process is None:
         raise NoRoom("no cluster of this checkout is up: make cluster-up")

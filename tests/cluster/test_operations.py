@@ -14,6 +14,7 @@ from cluster.node import Node
 from cluster.untouched import Untouched, daemons, events
 
 MONITOR_SECONDS = 2.0  # as for_the_lab sets it
+THRESHOLD = 3  # failures that move the site, as docs/pacemaker sets it; also the number of its monitors
 PENDING = "-1"  # op-status in the CIB
 LOG = "/var/log/pacemaker/pacemaker.log"
 RECORD = "/run/resource-agents/cjc-%s.json"
@@ -126,7 +127,7 @@ def test_cleanup_after_a_recovery_clears_the_failure_and_touches_nothing(drill: 
     assert failures(drill, node) == 0
     drill.kill_daemon()
     drill.cluster.idle()
-    assert failures(drill, node) == 1
+    assert failures(drill, node) >= 1  # two monitors may have seen it
     with Untouched(drill):
         drill.cluster.crm("resource", "cleanup", resource(drill.site))
         drill.cluster.wait(lambda: failures(drill, node) == 0, "the failure is forgotten")
@@ -156,11 +157,12 @@ def test_an_unmanaged_site_is_patched_by_hand_and_managed_again(drill: Drill) ->
     drill.cluster.crm("resource", "unmanage", drill.site.name)
     drill.cluster.idle()
     by_hand(drill, node, "stop")
-    hold(2 * MONITOR_SECONDS, lambda: not any(daemons(node, drill.site).values()), "the cluster has started nothing")
+    drill.cluster.wait(lambda: failures(drill, node.name) >= THRESHOLD, "all monitors have seen it", every=0.5)
+    assert not any(daemons(node, drill.site).values()), "the cluster has started something"
     node.path("/usr/lib/nqs/patched").touch()
     by_hand(drill, node, "start")
     with Untouched(drill):
-        drill.cluster.crm("resource", "cleanup", drill.site.name)  # the monitors that failed meanwhile
+        drill.cluster.crm("resource", "cleanup", drill.site.name)  # else the failures of meanwhile move the site once it is managed
         drill.cluster.idle()
         drill.cluster.crm("resource", "manage", drill.site.name)
         drill.cluster.idle()
@@ -188,8 +190,7 @@ def test_a_parameter_that_is_not_reloadable_restarts_the_site_where_it_is(drill:
     assert "noatime" not in node.sh(mounts)
     before, since = daemons(node, drill.site), time.monotonic()
     set_parameter(drill, "options", "noatime")
-    started = drill.wait_event("site complete", since, node.name)
-    assert started
+    drill.wait_event("site complete", since, node.name)
     drill.wait_serving(node.name)
     drill.cluster.idle()
     assert "noatime" in node.sh(mounts)
