@@ -129,6 +129,11 @@ class Drill:
         self.cluster.crm("resource", "clear", site.name)
         return outage
 
+    def bring(self, node: str, site: Optional[SiteOnCluster] = None) -> None:
+        """Have the site on that node: it is moved there if it is elsewhere."""
+        if self.where(site) != node:
+            self.move(node, site)
+
     def standby(self, node: str) -> Outage:
         """Put a node into standby, as before maintenance of the machine."""
         before, since = self.where(), time.monotonic()

@@ -10,8 +10,7 @@ from cluster.drill import Drill
 
 def at(drill: Drill, node: str) -> str:
     """Have the site on that node; return the other node's name."""
-    if drill.where() != node:
-        drill.move(node)
+    drill.bring(node)
     return drill.cluster.others(node)[0].name
 
 

@@ -20,8 +20,7 @@ MOST_ATTEMPTS = 10  # Pacemaker's default of stonith-max-attempts
 
 def at_node1(drill: Drill) -> tuple[Node, Node]:
     """Have the site on node1; return the two nodes."""
-    if drill.where() != "node1":
-        drill.move("node1")
+    drill.bring("node1")
     return drill.cluster.node("node1"), drill.cluster.node("node2")
 
 

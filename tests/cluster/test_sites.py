@@ -13,8 +13,7 @@ HOMES = ((SITE_A, "node1"), (SITE_B, "node2"))
 def at_home(drill: Drill) -> None:
     """Have each site where it belongs."""
     for site, home in HOMES:
-        if drill.where(site) != home:
-            drill.move(home, site)
+        drill.bring(home, site)
 
 
 def test_each_site_starts_at_home_and_gets_its_own_jobs(drill: Drill) -> None:

@@ -12,12 +12,6 @@ from cluster.node import Node
 CLUSTER = {"count": 3}
 
 
-def at(drill: Drill, node: str) -> None:
-    """Have the site on that node."""
-    if drill.where() != node:
-        drill.move(node)
-
-
 def started(drill: Drill, nodes: list[Node], since: float) -> set[str]:
     """On which of the nodes anything of the site has come up since then."""
     return {event.node for event in list(drill.observer.events)
@@ -33,7 +27,7 @@ def is_left_alone(cluster: Cluster, node: Node) -> bool:
 
 @pytest.mark.parametrize("node", ["node1", "node2"])
 def test_cable_cut_of_the_sites_node_is_decided_by_the_majority(drill: Drill, node: str) -> None:
-    at(drill, node)
+    drill.bring(node)
     since = time.monotonic()
     outage = drill.cut_cable()
     assert outage.before == node != outage.after
@@ -43,7 +37,7 @@ def test_cable_cut_of_the_sites_node_is_decided_by_the_majority(drill: Drill, no
 
 
 def test_power_cut_of_the_sites_node_brings_it_up_on_exactly_one_of_the_others(drill: Drill) -> None:
-    at(drill, "node1")
+    drill.bring("node1")
     since = time.monotonic()
     after = drill.power_cut().after
     drill.rejoined()
@@ -52,7 +46,7 @@ def test_power_cut_of_the_sites_node_brings_it_up_on_exactly_one_of_the_others(d
 
 
 def test_two_lost_nodes_leave_a_third_that_starts_nothing_until_one_is_back(drill: Drill) -> None:
-    at(drill, "node1")
+    drill.bring("node1")
     power, (node1, node2, node3) = drill.cluster.power, drill.cluster.nodes
     since = time.monotonic()
     power.stay_off = {"node1"}
@@ -70,7 +64,7 @@ def test_two_lost_nodes_leave_a_third_that_starts_nothing_until_one_is_back(dril
 
 
 def test_node_that_is_left_alone_with_the_site_stops_it(drill: Drill) -> None:
-    at(drill, "node3")
+    drill.bring("node3")
     node1, node2, node3 = drill.cluster.nodes
     since = time.monotonic()
     node1.power_cut()
