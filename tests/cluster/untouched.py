@@ -9,7 +9,7 @@ from cluster.drill import Drill
 from cluster.node import Node
 from cluster.observer import DAEMON_PREFIX, ROLES, site_of
 
-UNTOUCHED_SECONDS = 0.5  # a site that nobody restarts answers again within that
+UNTOUCHED_SECONDS = 1.0  # a site that nobody restarts answers within that, however busy the machine is
 TELLING = ("mounted", "unmounted", "vip here", "vip gone", "site started", "site incomplete")  # what happens to a site that is not left alone
 
 

@@ -113,14 +113,13 @@ class Site:
         seen; then cjcpw need not be asked. `note` is called when all is known that a stop needs, should we not live to see the end of
         this start.
         """
-        before = self._census_without_leftovers()
-        for pid in before.mere_holders:  # who merely holds the mount, a backup say, does not keep a site from starting
-            before.daemons.pop(pid)
-        evidence = before.evidence()
-        if (disk_was_up or evidence) and self._runs(deadline):
-            return False
-        if evidence:
-            raise LayerError("%s: stop the site before it is started" % evidence)
+        before = _without_mere_holders(self._census_without_leftovers())
+        if disk_was_up or before.evidence():
+            if self._runs(deadline.share(0.5)):
+                return False
+            before = _without_mere_holders(self.census())  # status took its time: what has come or gone meanwhile?
+        if before.evidence():
+            raise LayerError("%s: stop the site before it is started" % before.evidence())
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -132,6 +131,9 @@ class Site:
                 raise LayerError("%s: see JobCenter's own log" % result.words())
             self._wait_running(deadline, 0)
         self.learn_daemons()
+        state = self._resident_state()  # it may have ended while status was asked
+        if not state.running:
+            raise LayerError(state.reason)
         return True
 
     def _start_resident(self, deadline: Deadline) -> None:
@@ -299,6 +301,13 @@ class Site:
             return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words())
         code, _, words = result.output.partition(" ")
         return int(code), words
+
+
+def _without_mere_holders(census: Census) -> Census:
+    """Who merely holds the mount, a backup say, does not keep a site from starting."""
+    for pid in census.mere_holders:
+        census.daemons.pop(pid)
+    return census
 
 
 def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:

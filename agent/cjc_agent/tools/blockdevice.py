@@ -9,6 +9,7 @@ from cjc_agent.tools.command import Result, Runner
 from cjc_agent.tools.deadline import Deadline
 
 FITHAW = 0xC0045878  # ioctl, linux/fs.h
+NOT_FOUND = 127  # see Runner.run
 
 
 class Unresolved(Exception):
@@ -86,9 +87,9 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
     if policy == "auto" and not extended:
         return ""
     flags = ["-p"] if policy == "auto" else ["-f", "-p"] if extended else ["-a"]
-    arguments = ["-T", *(["-t", fstype] if fstype else []), path, "--", *flags]
-    # fsck(8) takes as long as the check it calls; it is left to say whether a type for which there is nothing to call needs a check
-    result = runner.tool(["fsck." + fstype, *flags, path] if extended else ["fsck", *arguments], deadline)
+    result = runner.tool(["fsck." + fstype, *flags, path], deadline) if extended else None  # fsck(8) would call it and add its own time
+    if result is None or result.exit_code == NOT_FOUND:  # nothing to call for this type: fsck(8) is left to say whether it needs a check
+        result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
     return "%s: run fsck on %s by hand" % (result.words(), path)
