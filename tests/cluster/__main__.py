@@ -28,11 +28,13 @@ HELP = """
 def serve(nodes: int, descriptor: int) -> None:
     """In the room: build the cluster, start the site, stay."""
     from cluster import configuration
-    from cluster.cluster import Cluster
+    from cluster.cluster import Cluster, missing_programs
+    if missing_programs():
+        sys.exit("cluster: missing on this machine: %s: install them (Debian: apt-get install ...)" % ", ".join(missing_programs()))
     cluster = Cluster(nodes)
     print("%d nodes boot ..." % nodes, flush=True)
     cluster.up()
-    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True))
+    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True, nodes=nodes))
     cluster.idle()
     site = cluster.sites[0]
     where = cluster.status().where.get(site.name + "-site", ["no node"])[0]

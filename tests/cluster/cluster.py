@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import shutil
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -17,6 +18,14 @@ from cluster.power import PowerController
 
 ROOM = pathlib.Path("/mnt/cluster")
 ONLINE_SECONDS = 60.0
+PACKAGES = {"corosync": "corosync", "pacemakerd": "pacemaker", "crm_mon": "pacemaker-cli-utils", "crm": "crmsh", "modprobe": "kmod",
+            "ip": "iproute2", "mkfs.ext4": "e2fsprogs", "nsenter": "util-linux", "mount": "mount", "make": "make"}
+
+
+def missing_programs() -> list[str]:
+    """What a cluster needs and this machine does not have: "corosync (package corosync)" ..."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return ["%s (package %s)" % pair for pair in PACKAGES.items() if shutil.which(pair[0], path=path) is None]
 
 
 @dataclass(frozen=True)

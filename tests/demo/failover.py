@@ -15,7 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from cluster import configuration
 from cluster.client import ClientError
-from cluster.cluster import Cluster, WaitedInVain
+from cluster.cluster import Cluster, WaitedInVain, missing_programs
 from cluster.drill import Drill, Outage, Verdict
 from cluster.node import CommandFailed, NotOff
 from cluster.room import stay
@@ -87,6 +87,9 @@ def report(outages: list[Outage], verdict: Verdict, tell: Timeline) -> None:
 
 def main(arguments: list[str]) -> int:
     """Tell the story; return 0 when nothing was lost."""
+    if missing_programs():
+        print("demo: missing on this machine: %s: install them (Debian: apt-get install ...)" % ", ".join(missing_programs()), file=sys.stderr)
+        return 2
     began = time.monotonic()
     tell = Timeline(began, True if os.environ.get("FORCE_COLOR") else None)
     print("cjc-agent: a cluster site fails over. JobCenter is a SIMULATOR (tests/simulator); Pacemaker, corosync, crmsh, fencing, disks, addresses\n"
