@@ -2,6 +2,9 @@
 
 The standard group is what a user sets up without us: Filesystem, IPaddr2 and a start script (tests/cluster/standard-group) around the same
 SIMULATOR. Each has a disk, a VIP and a site of its own. Exits 1 when a median of ours is above the standard's. ROUNDS=10.
+
+After a power cut the cluster first has to notice and to fence: that is the same for both, and varies by more than a second. What the
+groups differ in is what comes after it; the bar is on that.
 """
 from __future__ import annotations
 
@@ -26,6 +29,8 @@ primitive jobsiteB-site lsb:jobcenter-site op start timeout=180s op stop timeout
 group jobsiteB jobsiteB-disk jobsiteB-vip jobsiteB-site
 """
 Samples = dict[str, dict[str, list[float]]]
+MOVE, CUT, AFTER = "move", "power cut", "  after fencing"
+BARS = {MOVE: 1.0, AFTER: 1.0}
 
 
 def move(drill: Drill, site: SiteOnCluster, to: str) -> float:
@@ -42,8 +47,7 @@ def move(drill: Drill, site: SiteOnCluster, to: str) -> float:
 def power_cut(drill: Drill, victim: SiteOnCluster, other: SiteOnCluster) -> tuple[float, float]:
     """Cut node1, with `victim` on it and `other` on node2; return the outage and what of it came after the fencing, in seconds."""
     for site, place in ((victim, "node1"), (other, "node2")):
-        if drill.where(site) != place:
-            move(drill, site, place)
+        drill.bring(place, site)
     since = time.monotonic()
     drill.cluster.node("node1").power_cut()
     drill.wait_serving("node2", victim)
@@ -56,33 +60,34 @@ def power_cut(drill: Drill, victim: SiteOnCluster, other: SiteOnCluster) -> tupl
 
 def measure(drill: Drill) -> Samples:
     """The outages in seconds: what was done -> group -> values."""
-    samples: Samples = {what: {"ours": [], "standard": []} for what in ("move", "power cut", "  after fencing")}
+    samples: Samples = {what: {"ours": [], "standard": []} for what in (MOVE, CUT, AFTER)}
     for number in range(ROUNDS + 1):
         for name, site in (("ours", OURS), ("standard", THEIRS)):
             there = "node2" if drill.where(site) == "node1" else "node1"
             seconds = move(drill, site, there)
             if number:  # the first round warms the caches
-                samples["move"][name].append(seconds)
+                samples[MOVE][name].append(seconds)
     for _ in range(ROUNDS):
         for name, site, other in (("ours", OURS, THEIRS), ("standard", THEIRS, OURS)):
             seconds, after = power_cut(drill, site, other)
-            samples["power cut"][name].append(seconds)
-            samples["  after fencing"][name].append(after)
+            samples[CUT][name].append(seconds)
+            samples[AFTER][name].append(after)
     return samples
 
 
 def report(samples: Samples) -> int:
     """Print min / median / max and the ratios; return 1 when a median of ours is above the standard group's."""
     print("outage as the client sees it, asking every 10 ms; %d alternating pairs; seconds min / median / max" % ROUNDS)
-    worst = 0.0
+    missed = 0
     for what, groups in samples.items():
         medians = {name: statistics.median(values) for name, values in groups.items()}
         for name, values in groups.items():
             print("  %-16s %-9s %5.2f / %5.2f / %5.2f" % (what, name, min(values), medians[name], max(values)))
         ratio = medians["ours"] / medians["standard"]
-        worst = max(worst, ratio)
-        print("  %-16s ratio     %5.2f (bar 1.00)" % (what, ratio))
-    return int(worst > 1.0)
+        bar = BARS.get(what)
+        missed |= int(bar is not None and ratio > bar)
+        print("  %-16s ratio     %5.2f%s" % (what, ratio, " (bar %.2f)" % bar if bar else ""))
+    return missed
 
 
 def main() -> int:
