@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import signal
 import subprocess
 
 import pytest
 
 from lab.neighbours import shell
-from lab.site import AGENT, Site, all_processes, environment_of, wait_until
+from lab.site import AGENT, NQS_HOME, Site, all_processes, environment_of, wait_until
 
 
 def call_in_background(site: Site, action: str, **changes: str) -> subprocess.Popen[bytes]:
@@ -113,3 +114,58 @@ def test_a_monitor_that_a_stop_overtook_adopts_nothing(site: Site, calls: int) -
     monitor.wait(timeout=20)
     assert not list(site.state.glob("*.json"))
     assert site.probe() == 7 and site.monitor() == 7
+
+
+def slow_status(folder: pathlib.Path, first: str, then: str) -> str:
+    """A cjcpw whose status runs the shell commands `first` and `then` with a second between them; its path."""
+    path = folder / "cjcpw"
+    path.write_text("#!/bin/sh\nreal=%s/cjcpw\n[ \"$1\" = status ] || exec $real \"${@:-start}\"\n%s\nsleep 1.01\n%s\n" % (NQS_HOME, first, then))
+    path.chmod(0o755)
+    return str(path)
+
+
+def begin_a_start(site: Site, cjcpw: str) -> subprocess.Popen[bytes]:
+    """Begin a start of a site whose disk is mounted; return once it is in the middle of asking for the status."""
+    start = call_in_background(site, "start", cjcpw=cjcpw)
+    wait_until(lambda: "sleep" in {all_processes().get(pid) for pid in cjcpw_calls(site, True)})
+    return start
+
+
+def test_a_start_lets_a_stop_by_hand_end_first(site: Site, tmp_path: pathlib.Path) -> None:
+    """What was seen before status was asked says nothing about now."""
+    site.mount()
+    site.simulator("cjcpw", "start")
+    start = begin_a_start(site, slow_status(tmp_path, "", "exec $real status"))
+    site.simulator("cjcpw", "stop")
+    assert start.wait() == 0, start.stderr and start.stderr.read()
+    assert site.monitor() == 0
+    site.stop()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_start_touches_nothing_that_came_up_while_it_asked(site: Site, tmp_path: pathlib.Path, whole: bool) -> None:
+    """It would be started a second time, and the start that fails for it would take down what somebody else has started."""
+    site.mount()
+    start = begin_a_start(site, slow_status(tmp_path, "$real status; code=$?", "exit $code"))
+    site.simulator("cjcpw", "start")
+    if not whole:
+        os.kill(site.daemons()["jcsim-log"], signal.SIGKILL)
+        wait_until(lambda: len(site.daemons()) == 2)
+    daemons = site.daemons()
+    assert start.wait() == 1 and start.stderr and b"stop the site before it is started" in start.stderr.read()
+    assert site.daemons() == daemons and not list(site.state.glob("*.json"))
+
+
+def test_a_resident_that_ends_while_status_is_asked_has_not_started(site: Site, tmp_path: pathlib.Path) -> None:
+    """A cjcpw that makes daemons and ends is no resident: its site runs, but monitor would say 1 the next moment."""
+    answer = site.call("start", cjcpw_mode="resident", cjcpw=slow_status(tmp_path, "", "exec $real status"))
+    assert answer.code == 1 and "resident cjcpw" in answer.reason, answer
+    site.assert_nothing_left()
+
+
+def test_a_start_says_that_status_hangs(site: Site) -> None:
+    """And not that cjcpw start, for which no time was left, did not end."""
+    site.mount()
+    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="5000", **site.faults("status=hang"))
+    assert answer.code == 1 and answer.seconds < 5 and "cjcpw status did not end" in answer.reason, answer
+    assert not site.processes()

@@ -245,6 +245,41 @@ def test_what_starts_nothing_notes_nothing(site, answer, left, raises, disk_was_
     assert made.launched is False and made.before is None and "cjcpw start start" not in made.runner.asked
 
 
+@pytest.mark.parametrize("before, after, raises", [([400], [], False), ([], [400], True), ([400], [400], True), ([], [], False)])
+def test_a_start_judges_by_a_look_that_was_taken_after_status(monkeypatch, log, before, after, raises):
+    """Daemons may have come or gone while status took its time."""
+    runner = Starting()
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of([300] if runner.asked else [], after if runner.asked else before))
+    made, noted = Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)), []
+    if raises:
+        with pytest.raises(LayerError, match="stop the site"):
+            made.start(Deadline(5), lambda: pytest.fail("noted"), True)
+    else:
+        assert made.start(Deadline(5), lambda: noted.append(made.before), True) is True and noted == [[(300, 5)]]
+    assert runner.asked == ["cjcpw status"] if raises else ["cjcpw status", "cjcpw start", "cjcpw status"]
+
+
+def test_a_status_that_hangs_leaves_a_start_half_its_time(site):
+    made = site(answered(TIMED_OUT))
+    made.runner.answers["cjcpw_start"] = answered(EXITED, 9)
+    with pytest.raises(LayerError, match="exited 9"):
+        made.start(Deadline(4), lambda: None, True)
+    assert made.runner.time_left[made.runner.asked.index("cjcpw status status")] <= 2
+
+
+def test_a_resident_that_has_ended_when_its_site_runs_has_not_started(monkeypatch, log):
+    runner = Script()
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of())
+    made = Site(settings(port="1234", cjcpw_mode="resident"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5))
+
+    def ended(deadline):
+        made.resident = (1 << 30, 5)
+    monkeypatch.setattr(made, "_start_resident", ended)
+    with pytest.raises(LayerError, match="resident cjcpw"):
+        made.start(Deadline(5), lambda: None, False)
+    assert made.launched, "what it left is taken down"
+
+
 def test_learning_ends_an_unfinished_start(monkeypatch, log):
     monkeypatch.setattr(ownership, "take", lambda *args: census_of([100, 101], [100, 101, 102], [102]))
     made = Site(settings(port="1234"), Script(), log, recorded(before=[(50, 5)]), lambda: ("/share", "8:17"), Deadline(5))

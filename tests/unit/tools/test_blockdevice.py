@@ -108,9 +108,16 @@ def test_fsck_is_called_as_the_policy_says(fstype, policy, command):
     assert runner.asked == ([command] if command else [])
 
 
+@pytest.mark.parametrize("said, good", [(0, True), (8, False)])
+def test_where_there_is_no_checker_fsck_is_left_to_say(said, good):
+    """A node without e2fsprogs mounts ext4 all the same; fsck(8) says 0 for a type that it has no checker for."""
+    runner = script(**{"fsck.ext4": (EXITED, 127, ""), "fsck": (EXITED, said, "")})
+    assert (blockdevice.check_file_system("/dev/x", "ext4", "auto", runner, Deadline(1)) == "") is good
+    assert runner.asked == ["fsck.ext4 -p /dev/x", "fsck -T -t ext4 /dev/x -- -p"]
+
+
 @pytest.mark.parametrize("outcome, code, good", [(EXITED, 0, True), (EXITED, 1, True), (EXITED, 2, False), (EXITED, 3, False), (EXITED, 4, False),
-                                                 (EXITED, 8, False),
-                                                 (EXITED, 127, False), (TIMED_OUT, -1, False), (STUCK, 0, False)])
+                                                 (EXITED, 8, False), (TIMED_OUT, -1, False), (STUCK, 0, False)])
 def test_fsck_exit_codes(outcome, code, good):
     complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(**{"fsck.ext4": (outcome, code, "")}), Deadline(1))
     assert (complaint == "") is good
