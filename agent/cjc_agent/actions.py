@@ -88,7 +88,7 @@ class Stack:
             self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
 
     def adopt(self) -> None:
-        """Write the record of a site that runs without our having finished a start of it; not while a start or stop is at work."""
+        """Write the record of a site that runs as no start of ours has left it; not while a start or stop is at work."""
         self.site.learn_daemons()
         lock = _lock(self.folder, self.settings.site)
         if not self.locked and lock.is_held():
@@ -170,7 +170,7 @@ def _running(stack: Stack, level: int) -> Verdict:
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
             return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
-    if stack.record is None or stack.record.before is not None:
+    if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)
 

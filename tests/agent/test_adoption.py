@@ -20,6 +20,20 @@ def test_a_running_site_is_adopted(site: Site) -> None:
     assert site.monitor() == 7
 
 
+def test_a_site_that_was_started_again_by_hand_is_recorded_anew(site: Site) -> None:
+    site.start()
+    path = site.state / ("cjc-%s.json" % site.name)
+    first = json.loads(path.read_text())["daemons"]
+    site.simulator("cjcpw", "stop")
+    site.simulator("cjcpw", "start")
+    assert site.monitor() == 0
+    second = json.loads(path.read_text())["daemons"]
+    assert {pid for pid, _ in second} <= set(site.daemons().values()) and second and not {tuple(pair) for pair in first} & {tuple(pair) for pair in second}
+    written = path.stat().st_mtime_ns
+    assert site.monitor() == 0 and path.stat().st_mtime_ns == written, "once"
+    site.stop()
+
+
 def test_an_adopted_site_can_be_stopped_without_any_probe(site: Site) -> None:
     site.mount()
     site.simulator("cjcpw", "start")

@@ -28,6 +28,10 @@ class StubSite:
         self.launched, self.daemons, self.resident, self.before = False, [], None, None
         self.start_error = self.stop_error = None
         self.evidence = ""
+        self.another_life = False
+
+    def is_another_life(self):
+        return self.another_life
 
     def state(self, disk_up, probing=False):
         self.calls.append(("state", disk_up, probing))
@@ -152,6 +156,12 @@ def test_a_start_that_has_not_finished_is_finished_by_the_monitor_that_sees_the_
     for more in ({"vip": S}, {"site": S}, {"site": F}, {"disk": S, "site": S}):
         stack = stack_of(before=[], **more)
         assert actions._monitor(stack, 0, False).outcome == FAILED and "adopt" not in stack.calls
+
+
+def test_a_site_that_was_started_again_by_hand_is_adopted_anew():
+    stack = stack_of(recorded=True)
+    stack.site.another_life = True
+    assert actions._monitor(stack, 0, False).good and "adopt" in stack.calls
 
 
 def test_a_recorded_site_whose_disk_is_not_there_names_the_disk():

@@ -181,6 +181,11 @@ class Site:
         self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders)
         self.before = None
 
+    def is_another_life(self) -> bool:
+        """Whether none of the daemons known from the record lives any more: a site that runs all the same was started again by hand."""
+        found = (processes.read(pid) for pid, _ in self.daemons)
+        return bool(self.daemons) and not any(process and process.identity in self.daemons and not process.dead for process in found)
+
     def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
 

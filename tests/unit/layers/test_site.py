@@ -471,3 +471,18 @@ def test_user_is_5(product):
 def test_a_product_folder_that_hangs_is_1(log):
     made = Site(settings(), Script(call=Result("look", TIMED_OUT)), log, None, lambda: None, Deadline(5))
     assert made.host_complaint()[0] == 1
+
+
+# -- another life ---------------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("known, living, another", [
+    ([], {}, False), ([(100, 5)], {100: 5}, False), ([(100, 5), (101, 6)], {101: 6}, False),
+    ([(100, 5)], {}, True), ([(100, 5)], {100: 7}, True), ([(100, 5), (101, 6)], {102: 5}, True)])
+def test_another_life_is_one_in_which_no_daemon_known_from_the_record_lives(site, monkeypatch, known, living, another):
+    monkeypatch.setattr(processes, "read", lambda pid: Process(pid, 1, pid, 0, living[pid], "S", "nqsdaemon") if pid in living else None)
+    assert site(record=recorded(daemons=known)).is_another_life() is another
+
+
+def test_a_dead_daemon_does_not_live(site, monkeypatch):
+    monkeypatch.setattr(processes, "read", lambda pid: Process(pid, 1, pid, 0, 5, "Z", "nqsdaemon"))
+    assert site(record=recorded(daemons=[(100, 5)])).is_another_life()
