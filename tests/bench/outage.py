@@ -52,7 +52,7 @@ def power_cut(drill: Drill, victim: SiteOnCluster, other: SiteOnCluster) -> tupl
     drill.cluster.node("node1").power_cut()
     drill.wait_serving("node2", victim)
     outage = drill.client.outage(victim.name, since)
-    fenced = drill.cluster.power.fenced[-1][0]
+    fenced = next(t for t, name in drill.cluster.power.fenced if t >= since and name == "node1")
     back = next(t for t, node in drill.client.answers(victim.name, fenced) if node == "node2")
     drill.rejoined()
     return outage, back - fenced

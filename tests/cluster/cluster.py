@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Callable, Optional
 
 from cluster import image, network
-from cluster.node import Node
+from cluster.node import Node, NotOff
 from cluster.power import PowerController
 
 ROOM = pathlib.Path("/mnt/cluster")
@@ -79,13 +79,19 @@ class Cluster:
             self._make_site(site)
 
     def down(self) -> None:
-        """End everything that was made, and see that it is gone."""
+        """End everything that was made, and see that it is gone. Raise NotOff, after the rest is down, for a node that does not go."""
         self.power.close()
+        troubles: list[NotOff] = []
         for node in self.nodes:
-            node.power_cut()
+            try:
+                node.power_cut()
+            except NotOff as trouble:
+                troubles.append(trouble)
             node.close()
         network.remove()
         subprocess.run(["rm", "-rf", str(ROOM)], check=True)
+        if troubles:
+            raise troubles[0]
 
     def _make_site(self, site: SiteOnCluster) -> None:
         first, *others = self.nodes
@@ -138,18 +144,22 @@ class Cluster:
         self.wait(self._is_idle, "the cluster has nothing more to do", seconds)
 
     def _is_idle(self) -> bool:
-        node = self.any_node()
-        states = [node.run("crmadmin", "-S", name, check=False).stdout for name in self.status(node).online]
-        plan = node.run("crm_simulate", "--live-check", "--simulate", check=False).stdout
+        try:
+            node = self.any_node()
+            states = [node.run("crmadmin", "-S", name, check=False).stdout for name in self.status(node).online]
+            plan = node.run("crm_simulate", "--live-check", "--simulate", check=False).stdout
+        except RuntimeError:
+            return False  # switched off while it was asked
         actions = plan.partition("Executing Cluster Transition:")[2].partition("Revised Cluster Status:")[0]
         return any("S_IDLE" in state for state in states) and "Revised" in plan and not actions.strip()
 
     def any_node(self) -> Node:
-        """A node that is on and online by its own account."""
-        for node in self.nodes:
-            if node.init_pid is not None and node.name in self.status(node).online:
-                return node
-        raise WaitedInVain("no node is online\n" + self.words())
+        """A node that is on and online by its own account; one is waited for."""
+        self.wait(self._online, "any node is online")
+        return self._online()[0]
+
+    def _online(self) -> list[Node]:
+        return [node for node in self.nodes if node.init_pid is not None and node.name in self.status(node).online]
 
     def crm(self, *words: str, text_in: str = "") -> str:
         """crmsh, as the operator types it; return what it prints."""
@@ -159,7 +169,7 @@ class Cluster:
         """Load a configuration written for crmsh, on top of what there is."""
         node = self.any_node()
         node.path("/root/configuration.crm").write_text(text)
-        node.run("crm", "-F", "configure", "load", "update", "/root/configuration.crm")
+        node.run("crm", "configure", "load", "update", "/root/configuration.crm")
 
     def configuration(self) -> str:
         """The whole configuration as XML, for restore()."""
@@ -170,9 +180,8 @@ class Cluster:
         self.power.dead = False
         self.power.stay_off.clear()
         for node in self.nodes:
+            node.mend_cable()
             node.power_on()
-            if network.is_cut(node.name):
-                network.mend(node.name)
             node.path("/usr/spool/nqs/simulator.faults").unlink(missing_ok=True)
         self.wait_online()
         node = self.any_node()

@@ -34,7 +34,7 @@ class Keeper:
                 return self.cluster
             except Exception as error:  # what a test left behind must not fail the next one
                 print("the cluster cannot be mended, here is a new one: %s" % error)
-                self.end()
+        self.end()
         self.cluster = Cluster(**self._options)
         self.cluster.up()
         for text in self._texts:
@@ -44,12 +44,13 @@ class Keeper:
         return self.cluster
 
     def end(self) -> None:
-        """Take the cluster down."""
-        if self._first_configuration:
-            self._first_configuration = ""
+        """Take the cluster down, if there is one."""
+        self._first_configuration = ""
         if hasattr(self, "cluster"):
-            self.cluster.down()
-            del self.cluster
+            try:
+                self.cluster.down()
+            finally:
+                del self.cluster
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from typing import Callable, Optional
 
-from cluster import network, night_jobs
+from cluster import night_jobs
 from cluster.client import Client
 from cluster.cluster import ROOM, Cluster, SiteOnCluster
 from cluster.observer import Event, Observer, Violation
@@ -167,8 +167,10 @@ class Drill:
         """Cut a node (the site's) off the network; it lives on and has to be fenced. The cable is mended once it was."""
         before = self.where()
         node, since = node or before, time.monotonic()
-        network.cut(node)
-        return self._failed_over("cable cut", before, node, since)
+        self.cluster.node(node).cut_cable()
+        outage = self._failed_over("cable cut", before, node, since)
+        self.cluster.node(node).mend_cable()
+        return outage
 
     def kill_corosync(self, node: str = "") -> Outage:
         """SIGKILL corosync on a node (the site's): the node leaves the cluster while its JobCenter runs on, and has to be fenced."""

@@ -67,7 +67,7 @@ def build(room: pathlib.Path, names: Sequence[str], token: int, folders: Sequenc
 def _write_cluster_files(root: pathlib.Path, names: Sequence[str], token: int) -> None:
     nodes = "".join("\tnode {\n\t\tname: %s\n\t\tnodeid: %d\n\t\tring0_addr: %s\n\t}\n" % (name, number, network.address(number))
                     for number, name in enumerate(names, 1))
-    two_node = "two_node: 1\n\twait_for_all: 0" if len(names) == 2 else ""
+    two_node = "two_node: 1" if len(names) == 2 else ""
     (root / "etc/corosync/corosync.conf").write_text(COROSYNC.format(token=token, two_node=two_node, nodes=nodes))
     cib = root / "var/lib/pacemaker/cib/cib.xml"
     cib.write_text(CIB)

@@ -26,11 +26,11 @@ def remove() -> None:
     ip("link", "delete", BRIDGE)
 
 
-def plug_in(name: str, number: int, init_pid: int) -> None:
-    """Make the cable from the bridge to the node whose process 1 that is."""
+def plug_in(name: str, number: int, init_pid: int, is_cut_off: bool) -> None:
+    """Make the cable from the bridge to the node whose process 1 that is. `is_cut_off`: it carries nothing yet."""
     unplug(name)  # the last life's end of it may still be there
     ip("link", "add", _port(name), "type", "veth", "peer", "name", "eth0", "address", "52:54:00:00:02:%02x" % number, "netns", str(init_pid))
-    ip("link", "set", _port(name), "master", BRIDGE, "up")
+    ip("link", "set", _port(name), "master", BRIDGE, "down" if is_cut_off else "up")
 
 
 def unplug(name: str) -> None:
@@ -47,12 +47,6 @@ def cut(name: str) -> None:
 def mend(name: str) -> None:
     """Undo cut()."""
     ip("link", "set", _port(name), "up")
-
-
-def is_cut(name: str) -> bool:
-    """Whether the cable carries nothing."""
-    with open("/sys/class/net/%s/operstate" % _port(name)) as file:
-        return file.read().strip() == "down"
 
 
 def ip(*words: str) -> None:

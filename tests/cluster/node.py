@@ -21,7 +21,7 @@ from lab.run_in_node import UNSHARE
 INIT = pathlib.Path(__file__).with_name("init.py")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
 EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, 2  # linux/ext4.h: from here on nothing more reaches the disk
-OFF_SECONDS = 30.0
+OFF_SECONDS = READY_SECONDS = 30.0
 
 
 class NotOff(Exception):
@@ -34,6 +34,7 @@ class Node:
     def __init__(self, name: str, number: int, room: pathlib.Path, lower: str, images: dict[str, pathlib.Path]) -> None:
         self.name, self.number = name, number
         self.init_pid: Optional[int] = None
+        self.is_cut_off = False
         self.kernel_names: dict[str, str] = {}  # shared disk -> "loop3p1", as in /sys/fs/ext4
         self._stage, self._lower = room / name, lower
         self._stage.mkdir()
@@ -48,39 +49,61 @@ class Node:
     # -- power --------------------------------------------------------------------------------------------------------------------
 
     def power_on(self) -> None:
-        """Start the node; it boots by itself. Nothing happens when it is on already."""
+        """Start the node; it boots by itself. Nothing happens when it is on already. Raise RuntimeError when it does not come up."""
         with self._power:
-            if self.init_pid is not None:
+            if self._unshare is not None and self._unshare.poll() is not None:
+                self.power_cut()  # it has ended by itself (reboot -f): see that it is off
+            if self._unshare is not None:
                 return
             disks = ["%s=%d:%d" % (share, os.major(number), os.minor(number)) for share, number in self._numbers.items()]
             command = [sys.executable, "-I", str(INIT), self.name, str(self._stage), self._lower, *disks]
             with open(str(self._stage) + ".console", "ab") as console:
                 self._unshare = subprocess.Popen([*UNSHARE, "--", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=console,
                                                  start_new_session=True)
-            assert self._unshare.stdout is not None
-            if not select.select([self._unshare.stdout], [], [], 30)[0] or self._unshare.stdout.readline() != b"ready\n":
-                self._unshare.kill()
-                raise RuntimeError("%s does not come up" % self.name)
-            self._unshare.stdout.close()
-            children = pathlib.Path("/proc/%d/task/%d/children" % (self._unshare.pid, self._unshare.pid))
-            init_pid = int(children.read_text().split()[0])
-            network.plug_in(self.name, self.number, init_pid)
-            self.init_pid = init_pid
+            try:
+                self.init_pid = _init_of(self._unshare)
+                network.plug_in(self.name, self.number, self.init_pid, self.is_cut_off)
+            except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+                self.power_cut()
+                raise RuntimeError("%s does not come up: %s" % (self.name, error)) from error
 
     def power_cut(self) -> None:
-        """Cut the power: what was not synced is lost. Returns when the node is seen to be off; raises NotOff after 30 s.
+        """Cut the power: what was not synced is lost. Returns when the node is seen to be off; raises NotOff after 30 s, and can be tried again.
 
         The kernel unmounts in an orderly way what a dying namespace had mounted, and writes it all: so first nothing may reach the disks.
         """
         with self._power:
-            if self.init_pid is None:
+            if self._unshare is None:
                 return
-            for point in self._shared_mounts():
-                _shut_down(point)
-            os.kill(self.init_pid, signal.SIGKILL)
+            if self._unshare.poll() is None:
+                for point in self._shared_mounts():
+                    _shut_down(point)
+                if self.init_pid is not None:
+                    os.kill(self.init_pid, signal.SIGKILL)
+                else:
+                    self._unshare.kill()  # --kill-child takes the other one with it
             self._confirm_off()
             network.unplug(self.name)
-            self.init_pid = None
+            self.init_pid = self._unshare = None
+
+    @property
+    def is_on(self) -> bool:
+        """Whether the node is on, or not yet seen to be off."""
+        return self._unshare is not None
+
+    def cut_cable(self) -> None:
+        """Cut the node off: its cable carries nothing, also after a reboot, until mend_cable()."""
+        with self._power:
+            self.is_cut_off = True
+            if self.is_on:
+                network.cut(self.name)
+
+    def mend_cable(self) -> None:
+        """Undo cut_cable()."""
+        with self._power:
+            self.is_cut_off = False
+            if self.is_on:
+                network.mend(self.name)
 
     def _confirm_off(self) -> None:
         assert self._unshare is not None
@@ -143,8 +166,11 @@ class Node:
 
     def processes(self) -> list[int]:
         """All processes of the node, as the room sees them."""
-        ours = os.readlink("/proc/%d/ns/pid" % self.init_pid) if self.init_pid else ""
-        found = []
+        found: list[int] = []
+        try:
+            ours = os.readlink("/proc/%s/ns/pid" % self.init_pid)
+        except OSError:
+            return found  # off
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
                 if os.readlink("/proc/%s/ns/pid" % name) == ours:
@@ -176,10 +202,20 @@ class CommandFailed(Exception):
     """A command on a node failed; the text tells which, and what it said."""
 
 
+def _init_of(unshare: subprocess.Popen[bytes]) -> int:
+    """Wait until the node says that it is ready for its cable; return its process 1. Raise RuntimeError."""
+    assert unshare.stdout is not None
+    with unshare.stdout:
+        if not select.select([unshare.stdout], [], [], READY_SECONDS)[0] or unshare.stdout.readline() != b"ready\n":
+            raise RuntimeError("see its .console in the room")
+    children = pathlib.Path("/proc/%d/task/%d/children" % (unshare.pid, unshare.pid))
+    return int(children.read_text().split()[0])
+
+
 def _shut_down(point: str) -> None:
     try:
         descriptor = os.open(point, os.O_RDONLY)
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return  # unmounted a moment ago
     try:
         fcntl.ioctl(descriptor, EXT4_IOC_SHUTDOWN, ctypes.c_uint32(NO_LOG_FLUSH))

@@ -6,6 +6,7 @@ cable), `dead` and `alive` (the controller itself: a dead one answers nobody but
 """
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import socket
 import subprocess
@@ -14,18 +15,17 @@ import time
 from collections.abc import Sequence
 from typing import Callable
 
-from cluster import network
 from cluster.node import Node, NotOff
 
 OFF_BEFORE_ON_SECONDS = 0.5  # how long a rebooted node stays dark
 
 
 class PowerController:
-    """Serves `socket_path` until close(). `fenced` are the nodes that were switched off over the socket, with the time, in order."""
+    """Serves `socket_path` until close(). `fenced`: (time, name) of the nodes seen to be off after somebody had asked for it, in order."""
 
     def __init__(self, nodes: Sequence[Node], socket_path: pathlib.Path) -> None:
         self.nodes = {node.name: node for node in nodes}
-        self.dead = False
+        self.dead = self.closed = False
         self.stay_off: set[str] = set()  # nodes that `reboot` leaves off
         self.fenced: list[tuple[float, str]] = []
         self._server = socket.socket(socket.AF_UNIX)
@@ -34,7 +34,10 @@ class PowerController:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Answer nobody any more."""
+        """Answer nobody and start nothing any more."""
+        self.closed = True
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # close() alone does not wake who waits in accept()
         self._server.close()
 
     def fenced_since(self, moment: float) -> list[str]:
@@ -55,15 +58,18 @@ class PowerController:
             try:
                 with connection.makefile() as reader:
                     words = reader.readline().split()
-                answer, afterwards = self.do(*words)
+                answer, afterwards = self.do(" ".join(words))
                 if answer:
                     connection.sendall(answer.encode() + b"\n")
             except OSError:
                 return  # whoever asked is gone
         afterwards()
 
-    def do(self, verb: str = "", name: str = "") -> tuple[str, Callable[[], object]]:
-        """Obey one request; return the answer and what is to be done after it was sent."""
+    def do(self, request: str) -> tuple[str, Callable[[], object]]:
+        """Obey one request; return the answer, nothing if there is none, and what is to be done after it was sent."""
+        verb, _, name = request.partition(" ")
+        if self.closed:
+            return "", _nothing
         if verb in ("dead", "alive"):
             self.dead = verb == "dead"
             return "OK", _nothing
@@ -74,29 +80,33 @@ class PowerController:
         if verb not in ("status", "on", "off", "reboot", "cut", "mend"):
             return "ERROR unknown request: '%s'; there are: off, on, reboot, status, cut, mend NODE; list, dead, alive" % verb, _nothing
         if name not in self.nodes:
-            return "ERROR no such node: '%s'" % name, _nothing
-        node = self.nodes[name]
+            return "ERROR no such node: '%s'; there are: %s" % (name, " ".join(self.nodes)), _nothing
         try:
-            if verb == "status":
-                return "OK " + ("off" if node.init_pid is None else "on"), _nothing
-            if verb == "on":
-                node.power_on()
-            elif verb in ("off", "reboot"):
-                self.fenced.append((time.monotonic(), name))
-                node.power_cut()
-                return "OK", (lambda: self._start_again(node)) if verb == "reboot" and name not in self.stay_off else _nothing
-            else:
-                (network.cut if verb == "cut" else network.mend)(name)
+            return self._switch(verb, self.nodes[name])
         except (NotOff, RuntimeError, OSError, subprocess.SubprocessError) as error:
             return "ERROR " + str(error).replace("\n", " "), _nothing
+
+    def _switch(self, verb: str, node: Node) -> tuple[str, Callable[[], object]]:
+        if verb == "status":
+            return "OK " + ("on" if node.is_on else "off"), _nothing
+        if verb in ("off", "reboot"):
+            node.power_cut()
+            self.fenced.append((time.monotonic(), node.name))
+            if verb == "reboot" and node.name not in self.stay_off:
+                return "OK", lambda: self._start_again(node)
+        elif verb == "on":
+            node.power_on()
+        elif verb == "cut":
+            node.cut_cable()
+        else:
+            node.mend_cable()
         return "OK", _nothing
 
     def _start_again(self, node: Node) -> None:
         time.sleep(OFF_BEFORE_ON_SECONDS)
-        try:
-            node.power_on()
-        except (RuntimeError, OSError, subprocess.SubprocessError):
-            pass  # the room is being torn down; a test that waits for the node says so
+        if not self.closed:
+            with contextlib.suppress(RuntimeError):  # whoever waits for the node will say so
+                node.power_on()
 
 
 def _nothing() -> None:

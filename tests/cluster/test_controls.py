@@ -35,6 +35,15 @@ def test_a_double_vip_is_seen(watched: Drill) -> None:
     other.sh("ip address del %s/24 dev eth0" % watched.site.vip)
 
 
+def test_a_power_cut_takes_back_what_was_not_synced(watched: Drill) -> None:
+    node = watched.cluster.node(watched.where())
+    node.sh("echo synced > /share/synced; sync; echo not > /share/not-synced")
+    node.power_cut()
+    after = watched.wait_serving(watched.cluster.others(node.name)[0].name)
+    assert watched.cluster.node(after).sh("cat /share/synced /share/not-synced 2>/dev/null", check=False) == "synced\n"
+    watched.rejoined()
+
+
 def test_a_lost_job_is_seen(watched: Drill) -> None:
     site, client = watched.site.name, watched.client
     watched.cluster.wait(lambda: len(client.acknowledged(site)) > 5, "a few jobs are acknowledged", 30)

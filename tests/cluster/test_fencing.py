@@ -9,7 +9,7 @@ import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from cluster import configuration, network
+from cluster import configuration
 from cluster.drill import Drill
 from cluster.node import Node
 
@@ -96,15 +96,40 @@ def test_cable_cut_and_dead_fence_device_start_nothing_until_the_device_answers_
     load(drill, ("pcmk_delay_base=2s", "pcmk_delay_base=50s"), ("stonith-enabled=true", "stonith-enabled=true stonith-max-attempts=100"))
     drill.cluster.power.dead = True
     since, before = time.monotonic(), failed_fencings(node2, "node1")
-    network.cut("node1")
+    node1.cut_cable()
     wait_for_failed_fencings(drill, node2, "node1", before + 5, since)
     assert drill.where() == "node1", "the node that is cut off works on: all the more nothing may start elsewhere"
     drill.cluster.power.dead = False
     drill.wait_serving("node2")
     assert drill.cluster.power.fenced_since(since) == ["node1"]
     assert drill.wait_event("mounted", since, "node2").t > drill.wait_event("down", since, "node1").t
+    node1.mend_cable()
     drill.rejoined()
     assert drill.where() == "node2"
+
+
+def test_a_fenced_node_that_is_still_cut_off_comes_back_and_harms_nobody(drill: Drill) -> None:
+    node1, _ = at_node1(drill)
+    since = time.monotonic()
+    node1.cut_cable()
+    drill.wait_serving("node2")
+    drill.wait_event("up", drill.wait_event("down", since, "node1").t, "node1")
+    drill.cluster.wait(lambda: "partition WITHOUT quorum" in node1.sh("crm_mon -1", check=False), "node1 has booted and sees that it is alone")
+    assert not started(drill, node1, drill.wait_event("up", since, "node1").t)
+    node1.mend_cable()
+    drill.rejoined()
+    assert drill.cluster.power.fenced_since(since) == ["node1"], "nobody was shot twice, and node2 not at all"
+    assert drill.where() == "node2"
+
+
+def test_a_node_that_resets_itself_is_fenced_all_the_same(drill: Drill) -> None:
+    node1, _ = at_node1(drill)
+    since = time.monotonic()
+    assert node1.init_pid
+    os.kill(node1.init_pid, signal.SIGKILL)  # as reboot -f does: nobody told the power controller
+    drill.wait_serving("node2")
+    assert drill.cluster.power.fenced_since(since) == ["node1"]
+    drill.rejoined()
 
 
 def test_operators_processes_on_the_disk_do_not_stop_a_move(drill: Drill) -> None:
