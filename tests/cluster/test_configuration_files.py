@@ -293,12 +293,15 @@ def test_for_the_lab_can_be_quick(cibs: dict[tuple[str, str], pathlib.Path], tmp
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_for_the_lab_does_the_same_to_the_files_of_both_tools(name: str) -> None:
-    crm, pcs = (re.findall(r"(?:interval|plug|pcmk_host_list)=\S+", for_the_lab((FOLDER / ("%s.%s" % (name, tool))).read_text(), quick=True)) for tool in TOOLS)
+    replaced = r"(?:interval|plug|pcmk_host_list|pcmk_delay_base)=\S+"
+    crm, pcs = (re.findall(replaced, for_the_lab((FOLDER / ("%s.%s" % (name, tool))).read_text(), quick=True)) for tool in TOOLS)
     assert crm == pcs
     assert "interval=2s" in crm
+    assert ("pcmk_delay_base=2s" in crm) == (not CONFIGURATIONS[name])  # those on top of another have no fence devices
 
 
-@pytest.mark.parametrize("text", ["stonith create fence-node1 fence_xvm pcmk_host_list=node1", "fence_ipmilan pcmk_host_list=node1"])
+@pytest.mark.parametrize("text", ["stonith create fence-node1 fence_xvm pcmk_host_list=node1", "fence_ipmilan pcmk_host_list=node1",
+                                  "fence_ipmilan ip=1 username=a password=b lanplus=1 pcmk_host_list=node1 pcmk_delay_base=3s"])
 def test_for_the_lab_says_when_there_is_nothing_to_replace(text: str) -> None:
     with pytest.raises(ValueError, match="nothing matches"):
         for_the_lab(text)
