@@ -29,13 +29,15 @@ NODES ?= 2
 NODE  ?= node1
 .PHONY: cluster-up cluster-down cluster-shell cluster-fault
 cluster-up: $(VENV)/ready  ## a cluster to play with, a site running on it; NODES=3 for three (root, Debian)
-	@$(CLUSTER) up --nodes $(NODES)
+	@$(CLUSTER) up --nodes "$(NODES)"
 cluster-down: $(VENV)/ready  ## take it down
 	@$(CLUSTER) down
+cluster-shell: override export RUN := $(value RUN)  # for the shell in the node: make leaves every $ in it alone
 cluster-shell: $(VENV)/ready  ## a shell on NODE=node1, or RUN='one command'
-	@$(CLUSTER) shell $(NODE) $${RUN:+"$$RUN"}
+	@$(CLUSTER) shell "$(NODE)" $${RUN:+"$$RUN"}
+cluster-fault: override export DO := $(value DO)
 cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut, mend NODE; dead, alive (fence device)
-	@$(CLUSTER) fault $(DO)
+	@$(CLUSTER) fault "$$DO"
 
 .PHONY: test
 test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere the unit tests only)

@@ -23,6 +23,12 @@ HELP = """
   make cluster-fault DO='off node1'                 cut its power. Also: on NODE, cut NODE, mend NODE (the cable), dead, alive (fence device)
   make cluster-down
 """
+USAGE = """
+  make cluster-up                                   two nodes with a running site; NODES=3 for three""" + HELP
+
+
+class WrongUse(Exception):
+    """The text says what is wrong."""
 
 
 def serve(nodes: int, descriptor: int) -> None:
@@ -42,7 +48,15 @@ def serve(nodes: int, descriptor: int) -> None:
     room.stay(descriptor, 0)
 
 
-def _demo() -> int:
+def up(nodes: str) -> int:
+    """A cluster that stays. Raise WrongUse, NoRoom."""
+    if nodes not in ("2", "3"):
+        raise WrongUse("NODES is 2 or 3, not %s" % (nodes or "nothing"))
+    return room.open_room([str(pathlib.Path(__file__).parent), "serve", nodes])
+
+
+def demo() -> int:
+    """The demo, whose cluster stays. Raise NoRoom."""
     code = room.open_room([str(pathlib.Path(__file__).parents[1] / "demo/failover.py")])
     if room.find() is not None:
         print("\nThe cluster stays up." + HELP)
@@ -56,37 +70,54 @@ def shell(name: str, command: list[str]) -> None:
     os.execvp(words[0], [*words, *(["/bin/sh", "-c", " ".join(command)] if command else ["/bin/bash", "--norc", "-i"])])
 
 
+def fault(request: str) -> int:
+    """Have hardware fail; return whether it did not. Raise WrongUse, NoRoom, OSError."""
+    if not request.strip():
+        raise WrongUse("DO says what happens, and is empty")
+    answer = room.ask_power(request)
+    print(answer or "the power controller does not answer: it is dead (make cluster-fault DO=alive)")
+    return 0 if answer.startswith("OK") else 1
+
+
+def do(verb: str, words: list[str]) -> int:
+    """What the command line says. Raise WrongUse, NoRoom, OSError."""
+    if verb == "up" and (not words or words[0] == "--nodes"):
+        return up(" ".join(words[1:]) if words else "2")
+    if verb == "demo" and not words:
+        return demo()
+    if verb == "fault":
+        return fault(" ".join(words))
+    if verb == "shell" and words and words[0]:
+        shell(words[0], words[1:])
+    elif verb == "serve":
+        serve(int(words[0]), int(words[2]))
+    elif verb == "down" and not words:
+        room.close_room()
+        print("the cluster is down, all of it is gone")
+    else:
+        raise WrongUse("NODE is the name of a node" if verb == "shell" else "no such command: '%s'" % " ".join([verb, *words]))
+    return 0
+
+
 def main(arguments: list[str]) -> int:
-    """Return 0, 1 for what did not work, 2 for wrong usage."""
-    verb, words = (arguments or [""])[0], arguments[1:]
+    """Return 0, 1 for what did not work, 2 for wrong use, 130 for Ctrl-C, 141 when nobody reads what we say."""
     if os.geteuid() != 0:
         print("cluster: needs root (namespaces, mounts, loop devices): run it with sudo", file=sys.stderr)
         return 2
     try:
-        if verb == "up" and words in ([], ["--nodes", "2"], ["--nodes", "3"]):
-            return room.open_room([str(pathlib.Path(__file__).parent), "serve", (words or ["", "2"])[1]])
-        if verb == "demo" and not words:
-            return _demo()
-        if verb == "serve":
-            serve(int(words[0]), int(words[2]))
-        elif verb == "down" and not words:
-            room.close_room()
-            print("the cluster is down, all of it is gone")
-        elif verb == "shell" and words:
-            shell(words[0], words[1:])
-        elif verb == "fault" and words:
-            answer = room.ask_power(" ".join(words))
-            print(answer or "the power controller does not answer: it is dead (make cluster-fault DO=alive)")
-            return 0 if answer.startswith("OK") else 1
-        else:
-            print(__doc__, file=sys.stderr)
-            return 2
+        return do(arguments[0] if arguments else "", arguments[1:])
+    except WrongUse as error:
+        print("cluster: %s\n%s" % (error, USAGE), end="", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what Python still wants to say at its end
+        return 141
     except (room.NoRoom, OSError) as error:
         print("cluster: %s" % error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
+        print("cluster: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

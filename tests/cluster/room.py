@@ -4,6 +4,8 @@ The room is what tests/lab/run_in_node.py makes. Its process is known by pid and
 """
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -12,41 +14,58 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator, Sequence
 from typing import Optional
 
 import psutil
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 STATE = PROJECT / ".venv/cluster.json"
+LOCK = PROJECT / ".venv/cluster.lock"
 RUN_IN_NODE = PROJECT / "tests/lab/run_in_node.py"
 SOCKET = "mnt/cluster/power/socket"
+END_SECONDS = 30.0  # for a room to end, before it is killed and after
+NONE, COMING_UP = "no cluster of this checkout is up", "the cluster is still coming up: ask again in a few seconds"
 
 
 class NoRoom(Exception):
-    """There is no such room, or there is one already; the text says what to do."""
+    """There is no such room, or there is one already, or it does not end; the text says what to do."""
 
 
 def open_room(program: list[str]) -> int:
     """Run a program in a room that stays; return the code that it gives to stay(), or with which it ended. Raise NoRoom if one is open."""
-    if find() is not None:
-        raise NoRoom("a cluster of this checkout is up already: make cluster-shell NODE=node1, or make cluster-down")
     reader, writer = os.pipe()
-    os.set_inheritable(writer, True)
-    # the room gets no terminal and no pipe of ours, which it would keep open: what it says is passed on as long as we wait for it
-    room = subprocess.Popen([sys.executable, str(RUN_IN_NODE), sys.executable, *program, "--keep", str(writer)], cwd=PROJECT,
-                            start_new_session=True, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            env=dict(os.environ, **({"FORCE_COLOR": "1"} if sys.stdout.isatty() else {})))
+    with _nobody_else():
+        if find() is not None:
+            raise NoRoom("a cluster of this checkout is up already: make cluster-shell NODE=node1, or make cluster-down")
+        room = _start(program, writer)
+        STATE.write_text(json.dumps({"pid": room.pid, "started": psutil.Process(room.pid).create_time()}))
     os.close(writer)
-    STATE.write_text(json.dumps({"pid": room.pid, "started": psutil.Process(room.pid).create_time()}))
+    said = b""
     try:
         said = _pass_on(room, reader)
-    except BaseException:  # Ctrl-C above all: what is half up is taken down
-        close_room()
-        raise
-    if said:
-        return int(said)
-    close_room()
-    return room.wait() or 1
+        return int(said) if said else room.wait() or 1
+    finally:
+        if not said:  # it failed, or Ctrl-C: what is half up is taken down, and what is gone already is no news
+            with contextlib.suppress(NoRoom):
+                close_room()
+
+
+def _start(program: list[str], writer: int) -> subprocess.Popen[bytes]:
+    """The room gets no terminal and no pipe of ours, which it would keep open: what it says is passed on as long as we wait for it."""
+    os.set_inheritable(writer, True)
+    return subprocess.Popen([sys.executable, str(RUN_IN_NODE), sys.executable, *program, "--keep", str(writer)], cwd=PROJECT,
+                            start_new_session=True, close_fds=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            env=dict(os.environ, **({"FORCE_COLOR": "1"} if sys.stdout.isatty() else {})))
+
+
+@contextlib.contextmanager
+def _nobody_else() -> Iterator[None]:
+    """Meanwhile nobody else opens or closes a room of this checkout."""
+    with open(LOCK, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _pass_on(room: subprocess.Popen[bytes], reader: int) -> bytes:
@@ -68,6 +87,7 @@ def _pass_on(room: subprocess.Popen[bytes], reader: int) -> bytes:
 
 def stay(descriptor: int, code: int) -> None:
     """In the room: give `code` to whoever opened it, say nothing more, and stay until the room is closed."""
+    sys.stdout.flush()
     null = os.open("/dev/null", os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -82,30 +102,68 @@ def find() -> Optional[psutil.Process]:
     try:
         state = json.loads(STATE.read_text())
         process = psutil.Process(state["pid"])
-        return process if process.create_time() == state["started"] and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if process.create_time() == state["started"] and _lives(process) else None
     except (OSError, ValueError, KeyError, psutil.NoSuchProcess):
         return None
 
 
 def close_room() -> None:
-    """End the room and all in it; return when it is gone. Raise NoRoom when there is none."""
-    process = find()
-    STATE.unlink(missing_ok=True)
-    if process is None:
-        raise NoRoom("no cluster of this checkout is up")
-    inside = process.children(recursive=True)
-    process.terminate()
-    process.wait(30)
-    psutil.wait_procs(inside, 30)
+    """End the room and all in it; return when all is gone. Raise NoRoom when there is none, or when something of it is left."""
+    with _nobody_else():
+        room = find()
+        if room is not None:
+            _end(room)
+        STATE.unlink(missing_ok=True)
+    if room is None:
+        raise NoRoom(NONE)
+
+
+def _end(room: psutil.Process) -> None:
+    """Have the room end, or kill it. Raise NoRoom when it lives on."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        processes = [room, *room.children(recursive=True)]
+        room.terminate()
+        for process in _left(processes, END_SECONDS):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        left = _left(processes, END_SECONDS)
+        if left:
+            raise NoRoom("killed, but still there: process %s. Once they are gone: make cluster-down" % ", ".join(str(each.pid) for each in left))
+
+
+def _left(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that still live after that time; returns as soon as there are none. Not psutil.wait_procs: that waits for zombies, too."""
+    end = time.monotonic() + seconds
+    while any(map(_lives, processes)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return list(filter(_lives, processes))
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _inside() -> tuple[psutil.Process, list[psutil.Process]]:
+    """The room's process 1, as this machine sees it, and all processes in there. Raise NoRoom."""
+    room = find()
+    if room is None:
+        raise NoRoom(NONE + ": make cluster-up")
+    try:
+        processes = room.children(recursive=True)
+        return room.children()[0].children()[0], processes
+    except psutil.Error:
+        raise NoRoom("the cluster is going down") from None
+    except IndexError:
+        raise NoRoom(COMING_UP) from None
 
 
 def node_pid(name: str) -> int:
     """The pid, on this machine, of process 1 of a node. Raise NoRoom when there is no such node, or it is off."""
-    process = find()
-    if process is None:
-        raise NoRoom("no cluster of this checkout is up: make cluster-up")
     names = []
-    for child in process.children(recursive=True):
+    for child in _inside()[1]:
         try:
             words = child.cmdline()
         except psutil.Error:
@@ -119,13 +177,13 @@ def node_pid(name: str) -> int:
 
 def ask_power(request: str) -> str:
     """Ask the room's power controller; return its answer. Raise NoRoom, OSError."""
-    process = find()
-    if process is None:
-        raise NoRoom("no cluster of this checkout is up: make cluster-up")
-    inner = process.children()[0].children()[0]
+    path = "/proc/%d/root/%s" % (_inside()[0].pid, SOCKET)
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(60)
-        connection.connect("/proc/%d/root/%s" % (inner.pid, SOCKET))
+        try:
+            connection.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise NoRoom(COMING_UP) from None
         connection.sendall(request.encode() + b"\n")
         with connection.makefile() as answer:
             return answer.readline().strip()

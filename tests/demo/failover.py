@@ -1,11 +1,14 @@
 """`make demo`: a cluster site fails over on a real Pacemaker cluster, while jobs are submitted all the time. Exits 0 only if nothing was lost.
 
     failover.py [--keep DESCRIPTOR]      (in a room of its own: tests/lab/run_in_node.py)
+
+With --keep the cluster stays, above all when the story went wrong. Without, it ends with this process at the latest: so does its room.
 """
 from __future__ import annotations
 
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +25,8 @@ from cluster.room import stay
 from cluster.timeline import Timeline
 
 JOBS_PER_SECOND, JOB_SECONDS = 10, 0.3
-WRONG = (WaitedInVain, AssertionError, CommandFailed, NotOff, ClientError, RuntimeError, subprocess.SubprocessError)
+WRONG = (WaitedInVain, AssertionError, CommandFailed, NotOff, ClientError, RuntimeError, OSError, subprocess.SubprocessError)
+LEFT = "Nothing of it is left on this machine.", "It stays when the story has ended: make cluster-down."
 
 
 def begin(cluster: Cluster, drill: Drill, tell: Timeline) -> None:
@@ -54,14 +58,24 @@ def story(cluster: Cluster, drill: Drill, tell: Timeline) -> list[Outage]:
     tell.tell("    ... and back to node1 by hand")
     done(drill.move("node1"))
     tell.tell("[5] node1 loses its power under load: what was not synced is lost", "bold")
-    done(drill.power_cut("node1"), "; node2 had node1 fenced before it touched the disk")
+    since = time.monotonic()
+    done(drill.power_cut("node1"), fenced_first(drill, since))
     drill.rejoined()
     tell.tell("    node1 is back, and gets nothing. Back to it by hand")
     done(drill.move("node1"))
     tell.tell("[6] node1's cable is cut: it lives on and does not know; node2 must not trust that it is dead", "bold")
-    done(drill.cut_cable("node1"), "; node1 was fenced")
+    since = time.monotonic()
+    done(drill.cut_cable("node1"), fenced_first(drill, since))
     drill.rejoined()
     return outages
+
+
+def fenced_first(drill: Drill, since: float) -> str:
+    """Words for: node1 was seen to be off, at the cluster's request, before node2 mounted its disk. Raise AssertionError when it was not so."""
+    mounted = drill.wait_event("mounted", since, "node2", drill.site.disk).t
+    fenced = [moment for moment, name in drill.cluster.power.fenced if name == "node1" and since <= moment < mounted]
+    assert fenced, "node2 mounted the disk before it had node1 fenced"
+    return "; node2 had node1 fenced %.2f s before it touched the disk" % (mounted - fenced[0])
 
 
 def report(outages: list[Outage], verdict: Verdict, tell: Timeline) -> None:
@@ -85,36 +99,79 @@ def report(outages: list[Outage], verdict: Verdict, tell: Timeline) -> None:
         "NOT CLEAN: " + "; ".join(problems) if problems else "clean", verdict.samples, verdict.longest_gap * 1000))
 
 
+def perform(cluster: Cluster, tell: Timeline) -> int:
+    """From switching on to the verdict; return 0 when nothing was lost."""
+    with Drill(cluster, JOBS_PER_SECOND, JOB_SECONDS, tell.event, tell.violation) as drill:
+        begin(cluster, drill, tell)
+        outages = story(cluster, drill, tell)
+        tell.tell("[7] the client stops submitting; every job it got an acknowledgement for is looked up; the site is stopped", "bold")
+        verdict = drill.verdict()
+        report(outages, verdict, tell)
+    print("\nNothing was lost." if verdict.good else "\nTHIS IS NOT WHAT SHOULD HAPPEN: see above.", flush=True)
+    return 0 if verdict.good else 1
+
+
 def main(arguments: list[str]) -> int:
     """Tell the story; return 0 when nothing was lost."""
     if missing_programs():
         print("demo: missing on this machine: %s: install them (Debian: apt-get install ...)" % ", ".join(missing_programs()), file=sys.stderr)
         return 2
-    began = time.monotonic()
-    tell = Timeline(began, True if os.environ.get("FORCE_COLOR") else None)
+    keep = arguments[:1] == ["--keep"]
+    tell = Timeline(time.monotonic(), True if os.environ.get("FORCE_COLOR") else None)
     print("cjc-agent: a cluster site fails over. JobCenter is a SIMULATOR (tests/simulator); Pacemaker, corosync, crmsh, fencing, disks, addresses\n"
-          "and processes are real, on two nodes in namespaces of their own. Nothing of it is left on this machine.\n", flush=True)
+          "and processes are real, on two nodes in namespaces of their own. %s\n" % LEFT[keep], flush=True)
     cluster = Cluster(2)
-    code = 1
     try:
-        with Drill(cluster, JOBS_PER_SECOND, JOB_SECONDS, tell.event, tell.violation) as drill:
-            begin(cluster, drill, tell)
-            outages = story(cluster, drill, tell)
-            tell.tell("[7] the client stops submitting; every job it got an acknowledgement for is looked up; the site is stopped", "bold")
-            verdict = drill.verdict()
-            report(outages, verdict, tell)
-            code = 0 if verdict.good else 1
-            print("\nNothing was lost." if verdict.good else "\nTHIS IS NOT WHAT SHOULD HAPPEN: see above.", flush=True)
+        code = perform(cluster, tell)
     except WRONG as error:
-        tell.tell("the demo FAILED: %s" % (str(error).split("\n")[0] or type(error).__name__), "bad")
-        print(error, file=sys.stderr, flush=True)
-    if arguments[:1] == ["--keep"]:
-        cluster.crm("resource", "start", drill.site.name)
+        if stopped(error):
+            raise
+        first, _, more = str(error).partition("\n")
+        tell.tell("the demo FAILED: %s" % (first or type(error).__name__), "bad")
+        print(more, file=sys.stderr, flush=True)
+        code = 1
+    if keep:
+        start_again(cluster)
         stay(int(arguments[1]), code)
     cluster.down()
     return code
 
 
+def start_again(cluster: Cluster) -> None:
+    """Start the site, which the verdict stopped, if that can be done."""
+    try:
+        cluster.crm("resource", "start", cluster.sites[0].name)
+        cluster.idle()
+    except WRONG as error:
+        print("the site was not started again: %s" % error, file=sys.stderr, flush=True)
+
+
+def stopped(error: BaseException) -> int:
+    """141 when nobody reads what we print (`make demo | head -3`), 130 when it was Ctrl-C, 0 when the error is one.
+
+    Standard output itself is asked: it may be the observer's thread that could not print.
+    """
+    output = select.poll()
+    output.register(1, 0)
+    if output.poll(0):
+        return 141
+    return 130 if KeyboardInterrupt in (type(error), type(error.__context__)) else 0
+
+
+def run(arguments: list[str]) -> int:
+    """main(), but quiet when it is stopped: then the end of the room takes the cluster down."""
+    try:
+        return main(arguments)
+    except BaseException as error:
+        code = stopped(error)
+        if not code:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is not printed yet, by Python at its end or by a thread
+        if code == 130:
+            print("demo: interrupted", file=sys.stderr)
+        return code
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run(sys.argv[1:]))

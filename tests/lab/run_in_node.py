@@ -28,6 +28,7 @@ MOST_LOOPS = 64
 
 def main(arguments: list[str]) -> int:
     """Outside: make the namespaces and run ourselves in them. Return the command's exit code."""
+    os.environ["PATH"] = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # su without "-" leaves them out
     if os.geteuid() != 0:
         print("run_in_node: needs root (namespaces, mounts and loop devices): run it with sudo", file=sys.stderr)
         return 2
@@ -48,7 +49,7 @@ def inside(arguments: list[str]) -> int:
     folder = os.getcwd()
     mount("tmpfs", "tmpfs", STAGE, "mode=755")
     make_root(STAGE, "/", {"/": MACHINE, **_checkout_in_tmp()})
-    subprocess.run(["mount", "-o", "remount,bind,ro", MACHINE], check=True)
+    make_read_only(MACHINE)
     os.chdir(folder)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     command = subprocess.Popen(arguments, close_fds=False)
@@ -68,19 +69,31 @@ def make_root(stage: str, lower: str, binds: dict[str, str]) -> None:
         os.makedirs(stage + "/" + name, exist_ok=True)
     root = stage + "/root"
     mount("overlay", "overlay", root, "lowerdir=%s,upperdir=%s/upper,workdir=%s/work" % (lower, stage, stage))
-    mount("proc", "proc", root + "/proc")
+    _make_proc(root + "/proc")
     mount("sysfs", "sysfs", root + "/sys")
     for name in ("run", "tmp", "mnt"):
         mount("tmpfs", "tmpfs", "%s/%s" % (root, name), "mode=%s" % ("1777" if name == "tmp" else "755"))
     _make_dev(root + "/dev")
     for source, target in binds.items():
         os.makedirs(root + target, exist_ok=True)
-        subprocess.run(["mount", "--bind", source, root + target], check=True)
+        bind(source, root + target)
     os.mkdir(root + "/run/old-root")
     subprocess.run(["pivot_root", root, root + "/run/old-root"], check=True)
     os.chdir("/")
     subprocess.run(["umount", "-l", "/run/old-root"], check=True)
     os.rmdir("/run/old-root")
+
+
+def _make_proc(proc: str) -> None:
+    """Of the node's own processes. What reaches the whole machine's kernel is out of reach; sys/net and the host name are the node's own."""
+    mount("proc", "proc", proc)
+    if os.path.exists(proc + "/sysrq-trigger"):
+        bind("/dev/null", proc + "/sysrq-trigger")
+    machines = (proc + "/sys/kernel", proc + "/sys/vm")
+    for path in (*machines, proc + "/sys/kernel/hostname"):
+        bind(path, path)
+    for path in machines:
+        make_read_only(path)
 
 
 def _checkout_in_tmp() -> dict[str, str]:
@@ -109,6 +122,16 @@ def _make_dev(dev: str) -> None:
 def mount(kind: str, source: str, target: str, options: str = "") -> None:
     """mount(8) with its own words when it fails."""
     subprocess.run(["mount", "-t", kind, *(["-o", options] if options else []), source, target], check=True)
+
+
+def bind(source: str, target: str) -> None:
+    """The same file or folder in a second place."""
+    subprocess.run(["mount", "--bind", source, target], check=True)
+
+
+def make_read_only(point: str) -> None:
+    """Of what was bound there; in its first place, and in mounts on top of it, it can be written as before."""
+    subprocess.run(["mount", "-o", "remount,bind,ro", point], check=True)
 
 
 if __name__ == "__main__":
