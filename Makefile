@@ -51,7 +51,7 @@ long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady st
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check agent tests
 	$(VENV)/bin/mypy
-	shellcheck -s sh ocf/jobcenter tests/run tests/setup .ci/run packaging/cjc-agent
+	shellcheck -s sh ocf/jobcenter tests/run tests/setup .ci/run packaging/cjc-agent tests/cluster/boot tests/cluster/standard-group docs/pacemaker/*.pcs
 
 .PHONY: bench
 bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of one monitor, outage of move and power cut (root, Debian; ROUNDS=)
