@@ -1,4 +1,5 @@
 """Tests of the JobCenter simulator: its commands are run as an operator or an agent would run them."""
+import contextlib
 import json
 import os
 import signal
@@ -62,6 +63,12 @@ def open_files(pid):
 
 def environ(pid):
     return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def kill(pids):
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Node:
@@ -156,14 +163,13 @@ class Node:
         return found
 
     def kill_everything(self):
-        """SIGKILL daemons and jobs at once, as the loss of a node does."""
-        known = [pid for pid, started in self.daemons.items() if start_time(pid) == started]
-        for pid in {*known, *self.marked()}:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        wait_for(lambda: all(start_time(pid) != started for pid, started in self.daemons.items()))
+        """SIGKILL daemons and jobs, as the loss of a node does: nobody may see another one die, a scheduler would note its job as failed."""
+        def gone():
+            return all(start_time(pid) != started for pid, started in self.daemons.items())
+        kill(process.pid for process in self.residents if process.poll() is None)
+        kill(pid for pid, started in self.daemons.items() if start_time(pid) == started)
+        wait_for(gone)
+        kill(self.marked())
 
     def end(self):
         self.note_daemons()
