@@ -33,17 +33,6 @@ MOVE, CUT, AFTER = "move", "power cut", "  after fencing"
 BARS = {MOVE: 1.0, AFTER: 1.0}
 
 
-def move(drill: Drill, site: SiteOnCluster, to: str) -> float:
-    """Move a group; return its outage in seconds. The constraint is cleared."""
-    since = time.monotonic()
-    drill.cluster.any_node().run("crm_resource", "--move", "-r", site.name, "-N", to)
-    drill.wait_serving(to, site)
-    outage = drill.client.outage(site.name, since)
-    drill.cluster.idle()
-    drill.cluster.any_node().run("crm_resource", "--clear", "-r", site.name)
-    return outage
-
-
 def power_cut(drill: Drill, victim: SiteOnCluster, other: SiteOnCluster) -> tuple[float, float]:
     """Cut node1, with `victim` on it and `other` on node2; return the outage and what of it came after the fencing, in seconds."""
     for site, place in ((victim, "node1"), (other, "node2")):
@@ -64,7 +53,7 @@ def measure(drill: Drill) -> Samples:
     for number in range(ROUNDS + 1):
         for name, site in (("ours", OURS), ("standard", THEIRS)):
             there = "node2" if drill.where(site) == "node1" else "node1"
-            seconds = move(drill, site, there)
+            seconds = drill.move(there, site).seconds
             if number:  # the first round warms the caches
                 samples[MOVE][name].append(seconds)
     for _ in range(ROUNDS):
@@ -94,7 +83,7 @@ def main() -> int:
     """Measure and print; return whether a bar was missed."""
     cluster = Cluster(2, sites=(OURS, THEIRS))
     cluster.up()
-    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text()))
+    cluster.load(configuration.file_for_the_lab("one-site.crm"))
     cluster.load(STANDARD)
     cluster.idle()
     with Drill(cluster) as drill:

@@ -40,7 +40,7 @@ def serve(nodes: int, descriptor: int) -> None:
     cluster = Cluster(nodes)
     print("%d nodes boot ..." % nodes, flush=True)
     cluster.up()
-    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True, nodes=nodes))
+    cluster.load(configuration.file_for_the_lab("one-site.crm", quick=True, nodes=nodes))
     cluster.idle()
     site = cluster.sites[0]
     where = cluster.status().where.get(site.name + "-site", ["no node"])[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
-import shutil
 import subprocess
 import time
 import xml.etree.ElementTree as ElementTree
@@ -15,6 +14,7 @@ from typing import Callable, Optional
 from cluster import image, network
 from cluster.node import Node, NotOff
 from cluster.power import PowerController
+from lab.site import missing
 
 ROOM = pathlib.Path("/mnt/cluster")
 ONLINE_SECONDS = 60.0
@@ -24,13 +24,12 @@ PACKAGES = {"corosync": "corosync", "pacemakerd": "pacemaker", "crm_mon": "pacem
 
 def missing_programs() -> list[str]:
     """What a cluster needs and this machine does not have: "corosync (package corosync)" ..."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    return ["%s (package %s)" % pair for pair in PACKAGES.items() if shutil.which(pair[0], path=path) is None]
+    return missing(PACKAGES)
 
 
 @dataclass(frozen=True)
 class SiteOnCluster:
-    """A cluster site and where it lives. `group` is the name of its resource group, `disk` that of its shared disk, /dev/DISK."""
+    """A cluster site and where it lives. Its resource group has its name; `disk` is the name of its shared disk, /dev/DISK."""
 
     name: str = "jobsiteA"
     vip: str = "10.0.2.50"
@@ -161,9 +160,9 @@ class Cluster:
     def _online(self) -> list[Node]:
         return [node for node in self.nodes if node.init_pid is not None and node.name in self.status(node).online]
 
-    def crm(self, *words: str, text_in: str = "") -> str:
+    def crm(self, *words: str) -> str:
         """crmsh, as the operator types it; return what it prints."""
-        return self.any_node().run("crm", *words, text_in=text_in).stdout
+        return self.any_node().run("crm", *words).stdout
 
     def load(self, text: str) -> None:
         """Load a configuration written for crmsh, on top of what there is."""

@@ -32,3 +32,8 @@ def for_the_lab(text: str, quick: bool = False, nodes: int = 2) -> str:
             raise ValueError("for_the_lab: nothing matches %s" % pattern)
     others = range(3, nodes + 1) if "pcmk_host_list=" in text else ()
     return text + "".join(FENCE_DEVICE.format("node%d" % number) for number in others)
+
+
+def file_for_the_lab(name: str, quick: bool = False, nodes: int = 2) -> str:
+    """for_the_lab() of a file of docs/pacemaker."""
+    return for_the_lab((FOLDER / name).read_text(), quick, nodes)

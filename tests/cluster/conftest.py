@@ -59,7 +59,7 @@ def keeper(request: pytest.FixtureRequest) -> Iterator[Keeper]:
     options = dict(getattr(request.module, "CLUSTER", {}))
     files = options.pop("files", ["one-site.crm"])
     nodes = options.get("count", 2)
-    texts = [configuration.for_the_lab((configuration.FOLDER / name).read_text(), quick=True, nodes=nodes) for name in files]
+    texts = [configuration.file_for_the_lab(name, quick=True, nodes=nodes) for name in files]
     made = Keeper(texts, **options)
     yield made
     made.end()

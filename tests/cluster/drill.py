@@ -15,7 +15,7 @@ from typing import Callable, Optional
 from cluster import night_jobs
 from cluster.client import Client
 from cluster.cluster import ROOM, Cluster, SiteOnCluster
-from cluster.observer import Event, Observer, Violation
+from cluster.observer import Event, Observer, Violation, site_of
 
 RECOVERY_SECONDS = 60.0
 
@@ -138,10 +138,7 @@ class Drill:
         """Put a node into standby, as before maintenance of the machine."""
         before, since = self.where(), time.monotonic()
         self.cluster.crm("node", "standby", node)
-        if before == node:
-            self.cluster.wait(lambda: self.where() not in ("", node), "another node has the site", every=0.02)
-            self.wait_serving()
-        outage = self.outage("standby", before, since)
+        outage = self._taken_over("standby", before, node, since)
         self.cluster.idle()
         return outage
 
@@ -149,7 +146,7 @@ class Drill:
         """SIGKILL one daemon of the site; the cluster's monitor has to see it, and the site comes back where it is."""
         before, since = self.where(), time.monotonic()
         for pid in self.cluster.node(before).pids("jcsim-" + role):
-            if "NQS_SITE=%s\0" % self.site.name in _environ(pid):
+            if site_of(pid) == self.site.name:
                 os.kill(pid, signal.SIGKILL)
         gone = self.wait_event("site incomplete", since, before, self.site.name)
         self.wait_event("site complete", gone.t, what=self.site.name)
@@ -181,6 +178,10 @@ class Drill:
 
     def _failed_over(self, event: str, before: str, node: str, since: float) -> Outage:
         self.wait_event("down", since, node)
+        return self._taken_over(event, before, node, since)
+
+    def _taken_over(self, event: str, before: str, node: str, since: float) -> Outage:
+        """Wait until the site answers; on another node, if it was on `node`."""
         if before == node:
             self.cluster.wait(lambda: self.where() not in ("", node), "another node has the site", RECOVERY_SECONDS, every=0.02)
         self.wait_serving()
@@ -237,8 +238,3 @@ class Drill:
 def _fsck(image: str) -> str:
     done = subprocess.run(["fsck.ext4", "-n", "-f", image], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr
-
-
-def _environ(pid: int) -> str:
-    with open("/proc/%d/environ" % pid, errors="replace") as file:
-        return file.read()

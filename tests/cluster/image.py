@@ -53,8 +53,7 @@ def build(room: pathlib.Path, names: Sequence[str], token: int, folders: Sequenc
     subprocess.run(["make", "-s", "-C", str(PROJECT), "install", "DESTDIR=" + str(root)], check=True)
     subprocess.run([str(PROJECT / "tests/simulator/install"), "--root", str(root)], check=True, stdout=subprocess.DEVNULL)
     for source, target in (("fence_lab", "usr/sbin/fence_lab"), ("boot", "etc/lab-boot"), ("standard-group", "etc/init.d/jobcenter-site")):
-        if (HERE / source).exists():
-            shutil.copy(HERE / source, root / target)
+        shutil.copy(HERE / source, root / target)
     for folder in ("/var/log/crmsh", "/var/log/corosync", *folders):
         (root / folder[1:]).mkdir(parents=True, exist_ok=True)
     hosts = "".join("%s %s\n" % (network.address(number), name) for number, name in enumerate(names, 1))

@@ -149,9 +149,9 @@ class Node:
         environment = ["%s=%s" % pair for pair in ENVIRONMENT.items()]
         return ["nsenter", "--target", str(self.init_pid), "--all", "env", "-i", *environment]
 
-    def run(self, *command: str, check: bool = True, timeout: float = 120, text_in: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run a command on the node; return its exit code and output. Raise CalledProcessError with `check`."""
-        done = subprocess.run([*self.enter(), *command], input=text_in, capture_output=True, text=True, errors="replace", timeout=timeout)
+        done = subprocess.run([*self.enter(), *command], stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=timeout)
         if check and done.returncode:
             raise CommandFailed("%s: %s -> %d\n%s%s" % (self.name, " ".join(command), done.returncode, done.stdout, done.stderr))
         return done

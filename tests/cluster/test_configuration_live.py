@@ -16,7 +16,7 @@ def test_one_site_is_loaded_and_answers(name: str) -> None:
     try:
         cluster.up()
         node = cluster.nodes[0]
-        node.path("/root/" + name).write_text(configuration.for_the_lab((configuration.FOLDER / name).read_text()))
+        node.path("/root/" + name).write_text(configuration.file_for_the_lab(name))
         node.sh(LOADERS[name] % name)
         checked = node.run("crm_verify", "-LV")
         assert checked.stdout + checked.stderr == ""

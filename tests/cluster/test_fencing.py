@@ -13,7 +13,7 @@ from cluster import configuration
 from cluster.drill import Drill
 from cluster.node import Node
 
-ONE_SITE = configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True)
+ONE_SITE = configuration.file_for_the_lab("one-site.crm", quick=True)
 LICENCE = "/usr/lib/nqs/license/jobcenter_key.dat"
 MOST_ATTEMPTS = 10  # Pacemaker's default of stonith-max-attempts
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from cluster import night_jobs
-from cluster.cluster import ROOM, SITE_A, SITE_B
+from cluster.cluster import SITE_A, SITE_B
 from cluster.drill import Drill
 from cluster.untouched import Untouched, daemons
 
@@ -23,11 +23,11 @@ def test_each_site_starts_at_home_and_gets_its_own_jobs(drill: Drill) -> None:
         drill.cluster.idle()
     for site, home in HOMES:
         drill.wait_serving(home, site)
-    said = len(night_jobs.words(ROOM / "witness"))
+    said = len(night_jobs.words(drill.witness))
     before = {site.name: drill.client.acknowledged(site.name) for site, _ in HOMES}
     drill.cluster.wait(lambda: all(len(drill.client.acknowledged(name) - keys) >= 4 for name, keys in before.items()), "both take jobs")
     drill.settle()
-    words = night_jobs.words(ROOM / "witness")[said:]
+    words = night_jobs.words(drill.witness)[said:]
     listings = {site.name: {row["client_key"] for row in drill.client.ask(site.name)} for site, _ in HOMES}
     assert not listings[SITE_A.name] & listings[SITE_B.name], "a job of one at the other"
     for site, home in HOMES:

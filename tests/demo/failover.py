@@ -36,7 +36,7 @@ def begin(cluster: Cluster, drill: Drill, tell: Timeline) -> None:
     cluster.up()
     tell.tell("    both are online; site DB made on the shared disk: SIMULATOR cjcmksite -d %s -n %s" % (site.site_db, site.name))
     tell.tell("[2] crm configure load update docs/pacemaker/one-site.crm: the VIP, then the site with its disk", "bold")
-    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True))
+    cluster.load(configuration.file_for_the_lab("one-site.crm", quick=True))
     where = drill.wait_serving()
     cluster.idle()
     tell.tell("    %s answers on %s; a client asks it every 10 ms and submits %d jobs a second" % (site.name, where, JOBS_PER_SECOND), "good")

@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from lab.site import AGENT, Site, prepare_node, wait_until
+from lab.site import AGENT, Site, missing, prepare_node, wait_until
 
 NEEDED = {"mount": "mount", "ip": "iproute2", "mkfs.ext4": "e2fsprogs", "make": "make", "fsck": "util-linux", "blkid": "util-linux"}
 BEGAN = time.monotonic()
@@ -103,9 +102,8 @@ def story(site: Site) -> None:
 
 def main() -> int:
     """Tell the story; return 0 when all went well."""
-    missing = sorted({"%s (package %s)" % pair for pair in NEEDED.items() if shutil.which(pair[0]) is None})
-    if missing:
-        print("demo: missing on this machine: %s: install them (Debian: apt-get install ...)" % ", ".join(missing), file=sys.stderr)
+    if missing(NEEDED):
+        print("demo: missing on this machine: %s: install them (Debian: apt-get install ...)" % ", ".join(missing(NEEDED)), file=sys.stderr)
         return 2
     print("cjc-agent: one cluster site on one node. JobCenter is a SIMULATOR (tests/simulator), all else is real: agent, disk, address, processes.")
     print("It happens on a throwaway node in namespaces of its own; nothing of it is left on this machine.\n", flush=True)

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -167,6 +168,11 @@ class Site:
         wait_until(lambda: not self.mounted() or subprocess.run(["umount", str(self.directory)], check=False, stderr=subprocess.DEVNULL).returncode == 0)
         subprocess.run(["ip", "addr", "del", self.vip + "/24", "dev", LINK], check=False, stderr=subprocess.DEVNULL)
         self.disk.close()
+
+
+def missing(programs: dict[str, str]) -> list[str]:
+    """Given program -> Debian package, return those that this machine does not have: "crm (package crmsh)" ..."""
+    return ["%s (package %s)" % pair for pair in programs.items() if shutil.which(pair[0]) is None]
 
 
 def all_processes() -> dict[int, str]:

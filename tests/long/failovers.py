@@ -56,7 +56,7 @@ def main() -> int:
     tell = Timeline(time.monotonic())
     cluster = Cluster(2)
     cluster.up()
-    cluster.load(configuration.for_the_lab((configuration.FOLDER / "one-site.crm").read_text(), quick=True))
+    cluster.load(configuration.file_for_the_lab("one-site.crm", quick=True))
     outages: list[Outage] = []
     verdict = None
     drill = Drill(cluster, JOBS_PER_SECOND, on_violation=tell.violation)

@@ -100,3 +100,14 @@ def unsettled(monkeypatch):
     yield
     os.chdir(folder)
     os.umask(mask)
+
+
+@pytest.fixture
+def product(tmp_path):
+    """A product folder with a licence for the CJC Option and a command."""
+    home = tmp_path / "nqs"
+    (home / "license").mkdir(parents=True)
+    (home / "license" / "jobcenter_key.dat").write_text("CJC Option")
+    (home / "cjcpw").write_text("#!/bin/sh\n")
+    (home / "cjcpw").chmod(0o755)
+    return home

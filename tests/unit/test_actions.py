@@ -361,16 +361,6 @@ def test_validate_without_psutil(request_of, monkeypatch):
     assert actions.start(request_of()).outcome == NOT_INSTALLED
 
 
-@pytest.fixture
-def product(tmp_path):
-    home = tmp_path / "nqs"
-    (home / "license").mkdir(parents=True)
-    (home / "license" / "jobcenter_key.dat").write_text("CJC")
-    (home / "cjcpw").write_text("#!/bin/sh\n")
-    (home / "cjcpw").chmod(0o755)
-    return home
-
-
 def test_validate_level_10(request_of, product, tmp_path):
     mount_point = tmp_path.resolve() / "share"
     mount_point.mkdir()

@@ -421,16 +421,6 @@ def test_what_cannot_be_ended_is_named_by_the_last_look(monkeypatch, log):
 # -- what a start needs ------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def product(tmp_path):
-    home = tmp_path / "nqs"
-    (home / "license").mkdir(parents=True)
-    (home / "license" / "jobcenter_key.dat").write_text("CJC Option")
-    (home / "cjcpw").write_text("#!/bin/sh\n")
-    (home / "cjcpw").chmod(0o755)
-    return home
-
-
 def look(home, **given):
     made = settings(nqs_home=str(home), **given)
     from cjc_agent.settings import values
