@@ -15,7 +15,8 @@ from typing import Callable, Optional
 from cluster import night_jobs
 from cluster.client import Client
 from cluster.cluster import ROOM, Cluster, SiteOnCluster
-from cluster.observer import Event, Observer, Violation, site_of
+from cluster.node import Node
+from cluster.observer import DAEMON_PREFIX, ROLES, Event, Observer, Violation, site_of
 
 RECOVERY_SECONDS = 60.0
 
@@ -143,15 +144,24 @@ class Drill:
         return outage
 
     def kill_daemon(self, role: str = "net") -> Outage:
-        """SIGKILL one daemon of the site; the cluster's monitor has to see it, and the site comes back where it is."""
+        """SIGKILL one daemon of the site; the cluster's monitor has to see it, and the site comes back where it is.
+
+        Between the kill and the new daemons may be less than the time between two samples of the observer: it need not have seen it.
+        """
         before, since = self.where(), time.monotonic()
-        for pid in self.cluster.node(before).pids("jcsim-" + role):
-            if site_of(pid) == self.site.name:
-                os.kill(pid, signal.SIGKILL)
-        gone = self.wait_event("site incomplete", since, before, self.site.name)
-        self.wait_event("site complete", gone.t, what=self.site.name)
-        self.wait_serving()
+        old = daemons(self.cluster.node(before), self.site)
+        for pid in old[role]:
+            os.kill(pid, signal.SIGKILL)
+        self.wait_new_daemons(before, old)
         return self.outage("daemon killed", before, since)
+
+    def wait_new_daemons(self, node: str, old: dict[str, list[int]]) -> None:
+        """Wait until the site answers on that node, none of its daemons being an old one."""
+        def replaced() -> bool:
+            new = daemons(self.cluster.node(node), self.site)
+            return all(new[role] and not set(new[role]) & set(old[role]) for role in ROLES)
+        self.cluster.wait(replaced, "the daemons of %s on %s are new ones" % (self.site.name, node), RECOVERY_SECONDS, every=0.02)
+        self.wait_serving(node)
 
     def power_cut(self, node: str = "") -> Outage:
         """Cut the power of a node (of the site's), under whatever load there is: what was not synced is lost."""
@@ -233,6 +243,11 @@ class Drill:
         program = "import sqlite3, json; print(json.dumps([row[0] for row in sqlite3.connect('%s/nqs/jobs.db').execute('PRAGMA integrity_check')]))"
         rows = json.loads(node.run("python3", "-c", program % site.site_db).stdout)
         return "" if rows == ["ok"] else "; ".join(rows)
+
+
+def daemons(node: Node, site: SiteOnCluster) -> dict[str, list[int]]:
+    """The pids of the site's daemons on a node, by role, as they are now."""
+    return {role: sorted(pid for pid in node.pids(DAEMON_PREFIX + role) if site_of(pid) == site.name) for role in ROLES}
 
 
 def _fsck(image: str) -> str:

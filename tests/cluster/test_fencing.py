@@ -175,9 +175,8 @@ def test_failed_start_sends_the_site_back_at_once(drill: Drill) -> None:
         node2.run("crm_resource", "--refresh", "--node", "node2")
         drill.cluster.idle()
         assert failed_action(node2, "jobsiteA-site_monitor_0") == "", "what is missing makes a start fail, not a look at what runs there"
-        since = time.monotonic()
         drill.cluster.crm("resource", "move", "jobsiteA", "node2")
-        drill.wait_event("site gone", since, "node1")
+        drill.cluster.wait(lambda: failed_action(node2, "jobsiteA-site_start_0"), "the start on node2 has failed")
         drill.wait_serving("node1")
         drill.cluster.idle()
         assert "licence" in failed_action(node2, "jobsiteA-site_start_0")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from cluster import night_jobs
 from cluster.cluster import SITE_A, SITE_B
-from cluster.drill import Drill
-from cluster.untouched import Untouched, daemons
+from cluster.drill import Drill, daemons
+from cluster.untouched import Untouched
 
 CLUSTER = {"files": ["one-site.crm", "two-sites.crm"], "sites": (SITE_A, SITE_B)}
 HOMES = ((SITE_A, "node1"), (SITE_B, "node2"))

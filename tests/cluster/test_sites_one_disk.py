@@ -2,8 +2,8 @@
 from __future__ import annotations
 
 from cluster.cluster import SiteOnCluster
-from cluster.drill import Drill
-from cluster.untouched import Untouched, daemons
+from cluster.drill import Drill, daemons
+from cluster.untouched import Untouched
 
 FIRST = SiteOnCluster("jobsiteA", "10.0.2.50", "sdb1", "/share", "siteA")
 SECOND = SiteOnCluster("jobsiteB", "10.0.2.51", "sdb1", "/share", "siteB")

@@ -5,11 +5,9 @@ import time
 from typing import Optional
 
 from cluster.cluster import SiteOnCluster
-from cluster.drill import Drill
-from cluster.node import Node
-from cluster.observer import DAEMON_PREFIX, ROLES, site_of
+from cluster.drill import Drill, daemons
 
-UNTOUCHED_SECONDS = 1.0  # a site that nobody restarts answers within that, however busy the machine is
+UNTOUCHED_SECONDS = 3.0  # a site that nobody touches answers within that, however busy the machine is
 TELLING = ("mounted", "unmounted", "vip here", "vip gone", "site started", "site incomplete")  # what happens to a site that is not left alone
 
 
@@ -33,11 +31,6 @@ class Untouched:
         assert events(self._drill, self._since, self._site, *TELLING) == []
         client = self._drill.client
         assert client.outage(self._site.name, self._since) - client.stall(self._since) < UNTOUCHED_SECONDS
-
-
-def daemons(node: Node, site: SiteOnCluster) -> dict[str, list[int]]:
-    """The pids of the site's daemons on a node, by role."""
-    return {role: sorted(pid for pid in node.pids(DAEMON_PREFIX + role) if site_of(pid) == site.name) for role in ROLES}
 
 
 def events(drill: Drill, since: float, site: SiteOnCluster, *kinds: str) -> list[str]:
