@@ -36,6 +36,14 @@ class Disk:
             major, minor = file.read().split(":")
         return name + "p1", os.makedev(int(major), int(minor))
 
+    def can_be_claimed(self) -> bool:
+        """Whether open(2) with O_EXCL works: nobody, in no mount namespace, has the disk mounted. Also when its device node has gone."""
+        try:
+            os.close(os.open("/proc/self/fd/%d" % self._descriptor, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+            return True
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Let go: the device is detached as soon as nothing has it mounted."""
         if self._descriptor >= 0:

@@ -1,0 +1,6 @@
+"""All faults of one node, in the order of the tables."""
+from __future__ import annotations
+
+from faults import disk
+
+FAULTS = [*disk.FAULTS]

@@ -1,0 +1,57 @@
+"""Ways to break something that several faults share; each is a context manager that heals what it broke."""
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import subprocess
+from collections.abc import Iterator
+
+from lab.hung import HungFileSystem
+from lab.site import NQS_SPOOL, Site
+
+
+@contextlib.contextmanager
+def given(site: Site, **parameters: str) -> Iterator[None]:
+    """The agent is called with other parameters."""
+    before = dict(site.parameters)
+    site.parameters.update(parameters)
+    try:
+        yield
+    finally:
+        site.parameters.clear()
+        site.parameters.update(before)
+
+
+@contextlib.contextmanager
+def simulator(*switches: str) -> Iterator[None]:
+    """JobCenter's simulator fails on purpose from now on, whoever calls it: lines as in tests/simulator/README.md."""
+    path = pathlib.Path(NQS_SPOOL, "simulator.faults")
+    path.write_text("\n".join(switches) + "\n")
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+@contextlib.contextmanager
+def moved_away(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file or folder is not where it was; yield where it is."""
+    away = path.with_name(path.name + ".away")
+    path.rename(away)
+    try:
+        yield away
+    finally:
+        away.rename(path)
+
+
+@contextlib.contextmanager
+def hung(folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False) -> Iterator[HungFileSystem]:
+    """A file system on `folder` whose server reads every request and answers none."""
+    folder.mkdir(exist_ok=True)
+    if not list(pathlib.Path("/sys/fs/fuse/connections").glob("*")):
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], check=False, stderr=subprocess.DEVNULL)
+    file_system = HungFileSystem(folder, source, fstype, has_file)
+    try:
+        yield file_system
+    finally:
+        file_system.close()
