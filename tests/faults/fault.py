@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 from dataclasses import dataclass, field
-from typing import Callable, Union
+from typing import Callable
 
 from lab.site import Site
 
@@ -25,8 +25,8 @@ class See:
     object, what is wrong, what to do; `never`: texts that no word of the agent may contain; `timeout`: the cluster's, in seconds, before
     which the call must have returned; `then`: a further check of the site."""
 
-    code: Union[int, tuple[int, ...]]
-    says: Union[str, tuple[str, ...]] = ()
+    code: int | tuple[int, ...]
+    says: str | tuple[str, ...] = ()
     never: tuple[str, ...] = ()
     timeout: float = 30.0
     then: Callable[[Site], None] = lambda site: None
