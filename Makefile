@@ -47,6 +47,10 @@ test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debia
 long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady stream of jobs (root, Debian; FAILOVERS=)
 	@$(LAB) $(VENV)/bin/python tests/long/failovers.py
 
+.PHONY: faults
+faults: $(VENV)/ready  ## the whole fault matrix: prints it, writes docs/faults.md and .json (root, Debian; ONLY='words' for some rows)
+	@$(VENV)/bin/python tests/faults --only "$(ONLY)"
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check agent tests

@@ -32,6 +32,7 @@ STATE_FOLDER = "/run/resource-agents"  # where the cluster does not name one ($H
 TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a failed start brought up
 TAKE_DOWN_MOST = 30.0  # seconds
 FULL = ("ENOSPC ", "EDQUOT ")
+CHECK_DISK = "check the disk and the kernel's log"
 
 
 def state_folder() -> str:
@@ -169,7 +170,7 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
+            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words(CHECK_DISK)))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)
@@ -221,7 +222,7 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    return Verdict(FAILED, "disk: " + result.words())
+    return Verdict(FAILED, "disk: " + result.words(CHECK_DISK))
 
 
 def _look_at_directory(directory: str, site_db: str) -> str:

@@ -13,6 +13,7 @@ from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
 NETWORK_TYPES = ("nfs", "nfs4")
+IN_USE = ": look for who uses it (fuser -vm, losetup, swapon), or restart this node"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -68,7 +69,7 @@ class Disk:
         self.launched = True
         result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
         if not result.ok:
-            raise LayerError("%s on %s: %s: check the device and the kernel's log" % (source, self._settings.directory, result.words()))
+            raise LayerError("%s on %s: %s" % (source, self._settings.directory, result.words("check the device and the kernel's log")))
 
     def scope(self) -> Optional[tuple[str, str]]:
         """Return the folder that is the site's and the "major:minor" of its file system; None while our mount is not there.
@@ -158,7 +159,7 @@ class MountedDisk(Disk):
             mounts = self._to_unmount(mountinfo.read())
         except OSError as error:
             return "mounts cannot be read: %s" % error.strerror
-        return "%s is still mounted" % mounts[0].words() if mounts else ""
+        return "%s is still mounted: unmount it" % mounts[0].words() if mounts else ""
 
     def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
         top = mountinfo.top_at(mounts, self._settings.directory)
@@ -177,10 +178,10 @@ class MountedDisk(Disk):
             try:
                 holding = self._end_holders(mounts, patience.expired(), told, deadline) or holding
             except TimeoutError as error:
-                holding = holding or "; %s" % error.strerror
+                holding = holding or ", %s: raise the stop timeout" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
-            raise LayerError("%s is still mounted: %s" % (left[0].words(), (complaint or "no time left") + holding))
+            raise LayerError("%s is still mounted%s: %s" % (left[0].words(), holding or IN_USE, complaint or "no time left"))
 
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
@@ -232,7 +233,7 @@ class MountedDisk(Disk):
                     processes.describe([process]), mounts[-1].point, how, "KILL" if hard else "TERM"))
                 told[pid] = hard
                 processes.send(process, signal.SIGKILL if hard else signal.SIGTERM)
-        return "; held by %s" % ", ".join(named[:5]) if named else ""
+        return ", held by %s: end them" % ", ".join(named[:5]) if named else ""
 
 
 class BlockDisk(MountedDisk):

@@ -42,10 +42,10 @@ class Census:
         return [process for pid, process in self.candidates.items() if pid not in self.daemons]
 
     def evidence(self) -> str:
-        """Words for everything that says the site is not stopped; "" when nothing does."""
+        """Words for everything that says the site is not stopped, and what to do about it; "" when nothing does."""
         words = []
         if self.daemons:
-            words.append("processes left: " + processes.describe(self.daemons.values()))
+            words.append("processes left: %s: stop the site before it is started" % processes.describe(self.daemons.values()))
         return "; ".join(words + self.obstacles)
 
 
@@ -72,7 +72,7 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     except TimeoutError as error:
         facts = {}
         census.complete = False
-        census.obstacles.append(str(error.strerror))
+        census.obstacles.append("%s: raise the timeout of this operation" % error.strerror)
     strangers = set(ours)  # those whose holding of the mount says nothing about the site
     others = set(ours)  # those who are never ended
     for pid, flags in facts.items():
@@ -132,7 +132,7 @@ def _by_holding(census: Census, table: dict[int, Process], scope: tuple[str, str
         found = holders.find(*scope, pids, runner, deadline)
     except TimeoutError as error:
         census.complete = False
-        census.obstacles.append(str(error.strerror))
+        census.obstacles.append("%s: raise the timeout of this operation" % error.strerror)
         return
     for pid in found:
         if pid not in census.candidates and pid not in census.daemons:
@@ -150,4 +150,4 @@ def _by_listening(census: Census, table: dict[int, Process], others: set[int], v
             census.daemons[pid] = census.listeners[pid] = table[pid]
         if address in vips and not holding:
             who = " (%s)" % processes.describe(table[pid] for pid in owners[inode]) if owners[inode] else ""
-            census.obstacles.append("something listens on %s:%d%s" % (vips[address], port, who))
+            census.obstacles.append("something listens on %s:%d%s: end it, or correct `port`" % (vips[address], port, who))

@@ -23,6 +23,7 @@ GRACEFUL, TERM, KILL = 0.50, 0.10, 0.05  # shares of a stop's budget; the rest i
 GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
 ENOUGH = 0.3  # seconds in which a status call can answer
 NOT_EXECUTABLE, NOT_FOUND = 126, 127
+SEE_LOG = "see JobCenter's own log"
 
 
 class Site:
@@ -67,10 +68,10 @@ class Site:
             return self._resident_state()
         if answer.exit_code in self._settings.status_stopped:
             state = self._by_evidence()
-            return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
+            return state if state.stopped else State(FAILED, answer.words("but " + state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
-        return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
+        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, SEE_LOG)))
 
     def _runs(self, deadline: Deadline) -> bool:
         return self._status(deadline).exit_code in self._settings.status_running and self._resident_state().running
@@ -79,7 +80,7 @@ class Site:
         if self._settings.cjcpw_mode == "resident" and self.resident:
             process = processes.read(self.resident[0])
             if process is None or process.identity != self.resident or process.dead:
-                return State(FAILED, "status says running, but the resident cjcpw (pid %d) has ended" % self.resident[0])
+                return State(FAILED, "status says running, but the resident cjcpw (pid %d) has ended: %s" % (self.resident[0], SEE_LOG))
         return State(RUNNING, self._settings.site)
 
     def _by_evidence(self) -> State:
@@ -119,7 +120,7 @@ class Site:
                 return False
             before = _without_mere_holders(self.census())  # status took its time: what has come or gone meanwhile?
         if before.evidence():
-            raise LayerError("%s: stop the site before it is started" % before.evidence())
+            raise LayerError(before.evidence())
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -128,7 +129,7 @@ class Site:
         else:
             result = self._cjcpw("start", self._settings.start_args, deadline, call=False)
             if not result.ok:
-                raise LayerError("%s: see JobCenter's own log" % result.words())
+                raise LayerError(result.words(SEE_LOG))
             self._wait_running(deadline, 0)
         self.learn_daemons()
         state = self._resident_state()  # it may have ended while status was asked
@@ -142,7 +143,7 @@ class Site:
             pid = self._runner.spawn("cjcpw (resident)", self._programs(), list(self._settings.start_args),
                                      child_environment.make(self._settings, call=False), self._settings.user, output)
         except OSError as error:
-            raise LayerError("cjcpw could not be started: %s" % error.strerror) from error
+            raise LayerError("cjcpw could not be started: %s: end processes that are not needed" % error.strerror) from error
         finally:
             os.close(output)
         process = processes.read(pid)
@@ -166,7 +167,7 @@ class Site:
                 return
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
-        raise LayerError("cjcpw start went well, but the site does not come up: %s: see JobCenter's own log" % (answer.words() if answer else "no time left"))
+        raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (SEE_LOG, answer.words() if answer else "no time left"))
 
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
@@ -291,10 +292,10 @@ class Site:
         for vip in self._settings.vip:
             complaint = addresses.connect(vip, port, min(5.0, deadline.left() / 2))
             if complaint:
-                return "no TCP connection to %s port %d: %s: see JobCenter's own log" % (vip, port, complaint)
+                return "no TCP connection to %s port %d: %s: %s" % (vip, port, complaint, SEE_LOG)
         census = self.census()
         if not census.daemons and not census.product:
-            return "status says running, but no process of site %s is found" % self._settings.site
+            return "status says running, but no process of site %s is found: %s" % (self._settings.site, SEE_LOG)
         # the kernel accepts connections for a stopped process too (tried)
         frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]
         return "%s stopped by a signal: send CONT, or restart the site" % processes.describe(frozen) if frozen else ""
@@ -303,7 +304,7 @@ class Site:
         """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words). It runs in a child that may be abandoned."""
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
-            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words())
+            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check the file system that they are on"))
         code, _, words = result.output.partition(" ")
         return int(code), words
 

@@ -33,7 +33,7 @@ def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
         return found[0]
     if result.exit_code == 2:  # blkid(8): not found
         raise Unresolved("no device answers to %s on this node: check the storage path" % name, absent=True)
-    raise Unresolved("%s cannot be resolved: %s" % (name, result.words()), absent=False)
+    raise Unresolved("%s cannot be resolved: %s" % (name, result.words("check the storage path")), absent=False)
 
 
 def number(path: str) -> str:
@@ -92,7 +92,7 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
         result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
-    return "%s: run fsck on %s by hand" % (result.words(), path)
+    return result.words("run fsck on %s by hand" % path)
 
 
 def thaw(directory: str, runner: Runner, deadline: Deadline) -> None:

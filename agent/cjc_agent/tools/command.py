@@ -56,8 +56,11 @@ class Result:
         """The exit code, or None when it did not end by itself."""
         return self.code if self.outcome == EXITED else None
 
-    def words(self) -> str:
-        """One clause for people: what was run, how it ended, the last thing it said."""
+    def words(self, remedy: str = "") -> str:
+        """One clause for people: what was run, how it ended, what to do about it (`remedy`), and the last thing it said.
+
+        In this order: crm_mon shows the first 128 characters of a reason.
+        """
         said = self.output.strip().rsplit("\n", 1)[-1].strip()
         how = {
             EXITED: "exited %d" % self.code,
@@ -66,6 +69,8 @@ class Result:
             STUCK: "cannot be ended, not even by SIGKILL (pid %d)" % self.code,
             UNSTARTED: "could not be started",
         }[self.outcome]
+        if remedy:
+            return "%s %s: %s%s" % (self.name, how, remedy, " - it said: " + said if said else "")
         return "%s %s%s" % (self.name, how, ": " + said if said else "")
 
 

@@ -171,7 +171,7 @@ def boot_id() -> str:
 
 
 def describe(processes: Iterable[Process], most: int = 5) -> str:
-    """Name processes for people: name, pid and uid, at most `most` of them."""
+    """Name processes for people: name, pid and uid (unless it is root's), at most `most` of them."""
     listed = list(processes)
     words = [process.words() + _owner(process) for process in listed[:most]]
     if len(listed) > most:
@@ -182,7 +182,8 @@ def describe(processes: Iterable[Process], most: int = 5) -> str:
 def _owner(process: Process) -> str:
     try:
         psutil = load_psutil()
-        return " (uid %d)" % psutil.Process(process.pid).uids().real if psutil else ""  # the name could hang in a dead LDAP
+        uid = psutil.Process(process.pid).uids().real if psutil else 0
+        return " (uid %d)" % uid if uid else ""  # the name could hang in a dead LDAP
     except Exception:  # psutil has its own errors, and words must never change a judgement
         return ""
 
