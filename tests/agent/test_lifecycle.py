@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from lab import disk
-from lab.site import Site, all_processes, environment_of, wait_until
+from lab.site import NQS_SPOOL, Site, all_processes, environment_of, wait_until
 
 
 def test_a_site_starts_answers_and_stops(site: Site) -> None:
@@ -49,6 +49,21 @@ def test_jobs_are_run_by_the_started_site(site: Site) -> None:
     site.start()
     site.simulator("qsub", "-s", site.name, "--", "echo ran > %s/ran" % site.directory)
     wait_until((site.directory / "ran").exists)
+
+
+def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site) -> None:
+    """Its daemons are ended before it is: one that lived on would note the job as failed, and nobody would run it again."""
+    site.start(**site.faults("daemons=ignore-term"))
+    runs = site.directory / "runs"
+    site.simulator("qsub", "-s", site.name, "--", "echo >> %s; [ $(wc -l < %s) -gt 1 ] || exec sleep 1000" % (runs, runs))
+    wait_until(runs.exists)
+    pathlib.Path(NQS_SPOOL, "simulator.faults").write_text("stop = fail:4\n")
+    try:
+        site.stop()
+    finally:
+        pathlib.Path(NQS_SPOOL, "simulator.faults").unlink()
+    site.start()
+    wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator("qstat", "-s", site.name, "--ledger", "--json").stdout)["ledger"]] == ["lost", "done"])
 
 
 def test_the_record_tells_what_was_started(site: Site) -> None:

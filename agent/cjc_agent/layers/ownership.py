@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
-    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `product`: pids whose program lies
+    `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `jobs`: those that are there only as children of
+    recorded ones; `product`: pids whose program lies
     below nqs_home, whoever's they are; `obstacles`: words for what says that the site is not stopped and cannot be ended by us."""
 
     def __init__(self) -> None:
@@ -32,6 +33,7 @@ class Census:
         self.calls: dict[int, Process] = {}
         self.listeners: dict[int, Process] = {}
         self.mere_holders: dict[int, Process] = {}
+        self.jobs: dict[int, Process] = {}
         self.product: list[int] = []
         self.complete = True  # whether there was time to look at all processes
         self.obstacles: list[str] = []
@@ -120,6 +122,8 @@ def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tup
     roots = [pid for pid, start in recorded if pid in table and table[pid].start == start]
     for pid in [*roots, *processes.descendants(table, roots)]:
         if pid not in census.calls and pid not in ours:  # we may have been called by a job of the site
+            if pid not in roots and pid not in census.daemons:
+                census.jobs[pid] = table[pid]
             census.daemons[pid] = table[pid]
     kept = [table[pid] for pid in roots if pid in ours]
     if kept:

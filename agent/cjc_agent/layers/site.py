@@ -221,6 +221,7 @@ class Site:
         total = deadline.left()
         census = self._census_without_leftovers()
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
+        jobs = {process.identity for process in census.jobs.values()}
         if disk_up and self._settings.site:
             given = self._settings.stop_escalation
             census = self._stop_gracefully(deadline.part(min(given, total * GRACEFUL_MOST) if given >= 0 else total * GRACEFUL), known)
@@ -229,7 +230,7 @@ class Site:
             if not left:
                 break
             self._log.warning("site: sending %s to %s" % (word, processes.describe(left)))
-            census = self._signal_until_gone(known, census, word, deadline.part(total * share))
+            census = self._signal_until_gone(known, jobs, census, word, deadline.part(total * share))
         if census.inherited:
             self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
         left = _left(known, census)
@@ -263,21 +264,27 @@ class Site:
             processes.send(process, signal.SIGTERM)
             processes.wait_gone([process], deadline)
 
-    def _signal_until_gone(self, known: dict[tuple[int, int], Process], census: Census, word: str, deadline: Deadline) -> Census:
+    def _signal_until_gone(self, known: dict[tuple[int, int], Process], jobs: set[tuple[int, int]], census: Census, word: str,
+                           deadline: Deadline) -> Census:
         """Send TERM or KILL (`word`) to what is left, and whatever takes its place, until nothing is left or the deadline passes.
 
+        `jobs` come after the daemons: a daemon that lives while its job is ended may note that job as failed, and it would not run again.
         `census` says what is left now; return one taken after the last signal.
         """
         import signal
         number = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}[word]
+        daemons_first = deadline.share(0.5 if word == "KILL" else 1.0)  # one in D state must not save the jobs
         told = set()
         for _ in deadline.polls(first=0.02, longest=0.2):
             left = _left(known, census)
-            for process in left:
+            jobs = jobs | {process.identity for process in census.jobs.values()}
+            daemons = [process for process in left if process.identity not in jobs]
+            aimed = left if not daemons or daemons_first.expired() else daemons
+            for process in aimed:
                 if process.identity not in told:
                     processes.send(process, number)
                     told.add(process.identity)
-            processes.wait_gone(left, deadline.part(0.2))
+            processes.wait_gone(aimed, deadline.part(0.2))
             census = self.census()
             if not _left(known, census):
                 break
