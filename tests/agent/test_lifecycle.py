@@ -63,7 +63,8 @@ def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site) -> None:
     finally:
         pathlib.Path(NQS_SPOOL, "simulator.faults").unlink()
     site.start()
-    wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator("qstat", "-s", site.name, "--ledger", "--json").stdout)["ledger"]] == ["lost", "done"])
+    ledger = ("qstat", "-s", site.name, "--ledger", "--json")
+    wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator(*ledger).stdout)["ledger"]] == ["lost", "done"])
 
 
 def test_the_record_tells_what_was_started(site: Site) -> None:
