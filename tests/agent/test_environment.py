@@ -1,41 +1,10 @@
 """NQS_SITE is in the environment of JobCenter's own commands and their children, and of no other process that the agent starts."""
 from __future__ import annotations
 
-import pathlib
-import re
-
 import pytest
 
 from lab.site import AGENT, Site, wait_until
-
-JOBCENTER = ("/usr/lib/nqs/", "/usr/bin/python3")  # the simulator's commands, and the interpreter in their first line
-
-
-def main_ended(log: pathlib.Path) -> int | None:
-    """The exit code of the first process in strace's log, once it has ended."""
-    text = log.read_text(errors="replace") if log.exists() else ""
-    match = re.search(r"^%s +\+\+\+ exited with (\d+) \+\+\+$" % text.split(" ", 1)[0], text, re.MULTILINE) if text else None
-    return int(match.group(1)) if match else None
-
-
-def execs_of(site: Site, action: str, **changes: str) -> list[tuple[str, list[str]]]:
-    """Run an action under strace; return (program, environment) of every successful execve in the whole tree, in order."""
-    log = site.state.parent / ("strace-" + action)
-    command = ["strace", "-I2", "-f", "-v", "-s", "100000", "-e", "trace=execve,execveat", "-o", str(log), AGENT, action]
-    tracer = site.popen(*command, env=site.call_environment(**changes))
-    wait_until(lambda: main_ended(log) is not None, 60)
-    tracer.terminate()  # strace would wait for the daemons: let it go of them
-    tracer.wait(timeout=10)
-    assert main_ended(log) == 0, log.read_text()[-2000:]
-    found = []
-    for line in log.read_text(errors="replace").split("\n"):
-        match = re.match(r'\d+ +execve\("([^"]*)", \[(.*?)\], \[(.*)\](?:\) += 0| <unfinished \.\.\.>)$', line)
-        if match:
-            words = re.findall(r'"((?:[^"\\]|\\.)*)"', match.group(2))
-            found.append((" ".join([match.group(1), *words[1:]]), re.findall(r'"((?:[^"\\]|\\.)*)"', match.group(3))))
-        else:
-            assert " execve" not in line or "= -1 E" in line, "strace's line was not understood: " + line
-    return found
+from lab.traced import execs_of
 
 
 @pytest.mark.parametrize("exported", ["", "otherSite", "same"])
@@ -46,8 +15,8 @@ def test_nqs_site_reaches_jobcenter_s_commands_only(site: Site, exported: str) -
         changes = dict(caller, OCF_CHECK_LEVEL="20", run_fsck="force")
         execs = execs_of(site, action, **changes)
         # the first exec is strace's own: the wrapper with the environment the *caller* gave it
-        assert execs[0][0].startswith(AGENT)
-        for program, environment in execs[1:]:
+        assert execs[0].program == AGENT
+        for program, environment in ((call.line, call.environment) for call in execs[1:]):
             sites = [entry for entry in environment if entry.startswith("NQS_SITE=")]
             if program.startswith("/usr/lib/nqs/"):
                 assert sites == ["NQS_SITE=" + site.name], (action, program)

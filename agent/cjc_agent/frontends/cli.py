@@ -11,7 +11,7 @@ from cjc_agent import VERSION, actions
 from cjc_agent.actions import Request, Verdict
 from cjc_agent.settings import conf_file, metadata, parameters
 from cjc_agent.tools.deadline import Deadline, budget
-from cjc_agent.tools.log import Log
+from cjc_agent.tools.log import Log, one_line
 from cjc_agent.tools.startup import settle
 
 GOOD, BAD, USAGE = 0, 1, 2
@@ -98,23 +98,23 @@ def _act(options: argparse.Namespace, given: dict[str, str]) -> int:
 def _status(request: Request, as_json: bool) -> int:
     from cjc_agent.operator import status
     seen = status.look(request, request.settings.monitor_level)
-    print(json.dumps(seen, indent=1, ensure_ascii=False) if as_json else status.text(seen), flush=True)
+    print(json.dumps(seen, indent=1) if as_json else status.text(seen), flush=True)
     return GOOD if seen["state"] in status.WORDS.values() else BAD
 
 
 def _answer(verb: str, site: str, verdict: Verdict, as_json: bool) -> int:
     outcome = verdict.outcome
     if as_json:
-        print(json.dumps({"action": verb, "site": site, "outcome": outcome, "reason": verdict.reason}, ensure_ascii=False), flush=True)
+        print(json.dumps({"action": verb, "site": site, "outcome": outcome, "reason": verdict.reason}), flush=True)
     else:
         done = {"start": "started", "stop": "stopped", "monitor": "running", "validate": "good"}[verb]
-        print("%s: %s" % (site or "(no site)", done if verdict.good else "%s%s" % (outcome, ": " + verdict.reason if verdict.reason else "")),
-              flush=True)
+        said = done if verdict.good else "%s%s" % (outcome, ": " + verdict.reason if verdict.reason else "")
+        print(one_line("%s: %s" % (site or "(no site)", said)), flush=True)
     if verdict.good:
         return GOOD
     return USAGE if outcome == actions.MISCONFIGURED else BAD
 
 
 def _complain(words: str) -> int:
-    print("cjc-agent: " + words, file=sys.stderr, flush=True)
+    print("cjc-agent: " + one_line(words), file=sys.stderr, flush=True)
     return USAGE

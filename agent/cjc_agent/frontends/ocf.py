@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> int:
 
 def _act(action: str, log: Log) -> Verdict:
     environ = os.environ
+    if not _is_root() and action != "validate-all":  # much would be hidden from it, and what is not seen would count as gone
+        return actions.Verdict(actions.FAILED, "agent: %s needs root: call it as root" % action)
     level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
     timeout = environ.get(PREFIX + "CRM_meta_timeout", "")
     seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and len(timeout) < 12 else 0
@@ -69,6 +71,10 @@ def _act(action: str, log: Log) -> Verdict:
     if action == "validate-all":
         return actions.validate(request, level)
     return {"start": actions.start, "stop": actions.stop, "reload-agent": actions.reload}[action](request)
+
+
+def _is_root() -> bool:
+    return os.geteuid() == 0
 
 
 def _check_level(text: str, log: Log) -> int:
@@ -95,7 +101,7 @@ def _exit_reason(words: str) -> None:
     """The line that pcs and crm_mon show: ocf_exit_reason in resource-agents' ocf-shellfuncs."""
     prefix = os.environ.get("OCF_EXIT_REASON_PREFIX") or "ocf-exit-reason:"
     try:
-        os.write(2, ("%s%s\n" % (prefix, logging.one_line(words))).encode("utf-8", "replace"))
+        os.write(2, ("%s%s\n" % (logging.one_line(prefix, 100), logging.one_line(words))).encode("utf-8", "replace"))
     except OSError:
         pass  # nobody reads it; the exit code and the log say the same
 

@@ -289,7 +289,8 @@ class BlockDisk(MountedDisk):
     def _same(mount: mountinfo.Mount, number: str) -> bool:
         if mount.device == number:
             return True
-        if mount.device.startswith("0:") and mount.source.startswith("/dev/"):  # btrfs shows an anonymous number
+        # btrfs shows an anonymous number, and then the source tells; but any user may mount a FUSE file system with any text as its source
+        if mount.device.startswith("0:") and mount.source.startswith("/dev/") and not mount.fstype.startswith("fuse"):
             try:
                 return blockdevice.number(mount.source) == number
             except blockdevice.Unresolved:

@@ -4,6 +4,7 @@ from __future__ import annotations
 from cjc_agent import actions
 from cjc_agent.actions import Request, Stack
 from cjc_agent.tools import processes
+from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,4 +36,4 @@ def text(seen: dict[str, Any]) -> str:
     lines += ["  %-5s %-8s %s" % (name, layer["state"], layer["detail"]) for name, layer in seen["layers"].items()]
     lines.append("  port %d, daemons: %s" % (seen["port"], ", ".join(seen["daemons"]) or "none"))
     lines.append("  record of this boot: %s" % ("none" if seen["recorded"] is None else "there"))
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))

@@ -224,7 +224,7 @@ def read(given: dict[str, str]) -> tuple[Settings, dict[str, str]]:
         if present:
             try:
                 if not text.isprintable():
-                    raise ValueError("%s has a control character or broken encoding in it: remove it" % one_line(repr(text), 100))
+                    raise ValueError("has a control character or broken encoding in it: remove it")
                 found[parameter.name] = parameter.parse(text)
                 texts[parameter.name] = text
             except ValueError as error:

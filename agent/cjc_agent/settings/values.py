@@ -136,14 +136,18 @@ def words(given: str) -> tuple[str, ...]:
 
 
 def assignments(given: str) -> tuple[str, ...]:
-    """NAME=value words for cjcpw's environment."""
-    for word in words(given):
+    """NAME=value words for cjcpw's environment. What is wrong with them is said without the values: they may be secrets."""
+    try:
+        found = words(given)
+    except ValueError:
+        raise ValueError("quotes or backslashes do not match: quote each NAME=value as for a shell") from None
+    for number, word in enumerate(found, 1):
         name, equals, _ = word.partition("=")
         if not equals or not name or name.strip(ALPHANUMERIC + "_") or name[0].isdigit():
-            raise ValueError("%r is not NAME=value" % word)
+            raise ValueError("word %d is not NAME=value" % number)
         if name in ("NQS_SITE", "CJC_AGENT_CALL"):
             raise ValueError("%s is set by the agent: remove it" % name)
-    return words(given)
+    return found
 
 
 def exit_codes(given: str) -> tuple[int, ...]:

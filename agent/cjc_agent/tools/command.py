@@ -265,10 +265,12 @@ def _memory_file() -> int:
 def _seal(descriptor: int) -> None:
     """From now on whoever still has the memory file open can write nothing into it."""
     bounds = fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK
-    try:
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | bounds)
-    except OSError:  # EBUSY: somebody has it mapped; then it can at least not grow
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, bounds)
+    for seals in (fcntl.F_SEAL_WRITE | bounds, bounds):  # EBUSY: somebody has it mapped; then it can at least not grow
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+            break
+        except OSError:
+            pass  # EPERM both times: the command itself has sealed the seals; what it answers counts all the same
 
 
 def _read_back(descriptor: int, whole: bool) -> str:

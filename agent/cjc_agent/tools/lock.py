@@ -1,12 +1,13 @@
 """One start or stop per site at a time. A POSIX record lock: it dies with its holder, and a forked child does not inherit it (fcntl(2))."""
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import stat
 import struct
 import time
 
+from cjc_agent.tools import statefile
 from cjc_agent.tools.deadline import Deadline
 
 
@@ -23,12 +24,12 @@ class Lock:
 
     def take(self, what: str, deadline: Deadline) -> None:
         """Take the lock for `what` (an action's name), waiting until the deadline. Raise Busy, or OSError when there can be no lock."""
-        os.makedirs(os.path.dirname(self._path), mode=0o755, exist_ok=True)
+        statefile.make_folder(os.path.dirname(self._path))
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-        facts = os.fstat(self._descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_nlink != 1:
+        words = statefile.complaint(os.fstat(self._descriptor))
+        if words:
             self.release()
-            raise OSError(1, "not a plain file of ours: remove it", self._path)
+            raise OSError(errno.EPERM, words, self._path)
         for _ in deadline.polls(first=0.02):
             try:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import time
 
+from cjc_agent.tools import statefile
+
 TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
 LONGEST_LINE = 2000  # characters
 
@@ -58,13 +60,11 @@ class Log:
             _write(self._trace, "%8.3f %s\n" % (time.monotonic() - self._began, one_line(text)))
 
     def trace_to(self, path: str) -> None:
-        """Open the trace file (created 0600, never through a symbolic link). One that cannot be opened is only warned about."""
+        """Open the trace file (made with mode 0600; never somebody else's). One that cannot be opened is only warned about."""
         try:
-            folder = os.path.dirname(path)
-            os.makedirs(folder, mode=0o755, exist_ok=True)
-            self._trace = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+            self._trace = statefile.append_to(path)
         except OSError as error:
-            self.warning("trace file %s: %s: this call is not traced" % (path, error.strerror))
+            self.warning("trace file %s: %s: this call is not traced" % (error.filename or path, error.strerror))
 
     def _emit(self, level: str, text: str, on_stderr: bool = True) -> None:
         text = "%s: %s" % (level, one_line(text))

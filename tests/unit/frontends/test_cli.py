@@ -97,6 +97,26 @@ def test_json(called, capfd, outcome, code):
     assert json.loads(capfd.readouterr().out) == {"action": "monitor", "site": "jobsiteA", "outcome": outcome, "reason": "disk: \"理由\"\n"}
 
 
+def test_what_comes_from_elsewhere_cannot_move_the_terminals_cursor(called, monkeypatch, capfd):
+    """Process names, mount points and sources are anybody's choice."""
+    hostile = "x\n\x1b[2J\x9b\u202e\udce9"
+    called(Verdict(actions.FAILED, hostile))
+    cli.main(["monitor", *SITE])
+    cli.main(["monitor", *SITE, "--conf", "/no/such/" + hostile])
+    said = capfd.readouterr()
+    assert said.out == "jobsiteA: failed: x\\x0a\\x1b[2J\\x9b\\x202e?\n" and said.err.count("\n") == 1 and said.err[:-1].isprintable()
+    cli.main(["monitor", "--json", *SITE])
+    said = capfd.readouterr().out
+    assert said[:-1].isascii() and said[:-1].isprintable() and json.loads(said)["reason"] == hostile
+
+    seen = {"site": "jobsiteA", "state": "failed", "reason": hostile, "layers": {"disk": {"state": "failed", "detail": hostile}}, "port": 1,
+            "daemons": [hostile], "recorded": None}
+    monkeypatch.setattr("cjc_agent.operator.status.look", lambda *args: seen)
+    cli.main(["status", *SITE])
+    lines = capfd.readouterr().out.split("\n")
+    assert len(lines) == 5 and all(line.isprintable() for line in lines)
+
+
 def test_options_win_over_the_file(called, tmp_path):
     seen = called(Verdict(actions.GOOD))
     conf = tmp_path / "x.conf"

@@ -24,6 +24,7 @@ def environ(monkeypatch, state_folder, tmp_path):
     for name, value in {"HA_RSCTMP": str(state_folder), "HA_LOGFILE": str(tmp_path / "log"), "OCF_RESOURCE_INSTANCE": "jc", "HA_LOGTAG": "t",
                         "OCF_RESKEY_site": "jobsiteA", "OCF_RESKEY_site_db": "/share/job_site"}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr(ocf, "_is_root", lambda: True)
     return lambda **more: [monkeypatch.setenv(name, value) for name, value in more.items()]
 
 
@@ -162,6 +163,22 @@ def test_the_prefix_of_the_reason_can_be_set(called, environ, capfd):
     assert capfd.readouterr().err == "why: x\n"
 
 
+def test_the_prefix_of_the_reason_forges_no_line(called, environ, capfd):
+    called(Verdict(actions.FAILED, "x"))
+    environ(OCF_EXIT_REASON_PREFIX="why:\nocf-exit-reason:\x1b[2J" + "y" * 200)
+    ocf.main(["monitor"])
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1 and said[:-1].isprintable() and len(said) < 110
+
+
+@pytest.mark.parametrize("action, code", [("start", 1), ("stop", 1), ("monitor", 1), ("reload-agent", 1), ("validate-all", 0)])
+def test_who_is_not_root_is_not_answered_by_what_little_can_be_seen(called, environ, monkeypatch, capfd, action, code):
+    seen = called(Verdict(actions.GOOD))
+    monkeypatch.setattr(ocf, "_is_root", lambda: False)
+    assert ocf.main([action]) == code
+    assert bool(seen) is (code == 0) and ("needs root" in capfd.readouterr().err) is (code == 1)
+
+
 @pytest.mark.parametrize("how", ["trace", "OCF_TRACE_RA"])
 def test_trace(called, environ, tmp_path, how):
     called(Verdict(actions.FAILED, "x: y"))
@@ -192,11 +209,13 @@ def agent(state_folder, *arguments, **environment):
                           stdin=subprocess.DEVNULL, env={"HA_RSCTMP": str(state_folder), **environment})
 
 
+@pytest.mark.root
 def test_a_probe_without_any_parameter_is_7(state_folder):
     said = agent(state_folder, "monitor")
     assert (said.returncode, said.stdout, said.stderr) == (7, "", "")
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("action, code", [("validate-all", 6), ("start", 6), ("stop", 0), ("bogus", 3), ("reload-agent", 1)])
 def test_without_any_parameter(state_folder, action, code):
     assert agent(state_folder, action).returncode == code

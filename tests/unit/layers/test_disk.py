@@ -67,6 +67,9 @@ OTHER = mount_line("/share", "/dev/sdc1", "8:33")
     ("/dev/sdb1", [mount_line("/share", "/dev/sdc1", ANONYMOUS, "btrfs")], FAILED, ["/dev/sdc1"]),
     ("/dev/sdb1", [mount_line("/share", "/dev/gone", ANONYMOUS, "btrfs")], FAILED, ["/dev/gone"]),
     ("/dev/sdb1", [mount_line("/elsewhere", "/dev/sdb1", ANONYMOUS, "btrfs")], FAILED, ["/elsewhere"]),
+    ("/dev/sdb1", [mount_line("/home/x/m", "/dev/sdb1", "0:60", "fuse.sshfs")], STOPPED, []),  # any user may mount this, with any source
+    ("/dev/sdb1", [mount_line("/share", "/dev/sdb1", "0:60", "fuse")], FAILED, ["fuse"]),
+    ("/dev/sdb1", [SHARE, mount_line("/home/x/m", "/dev/sdb1", "0:60", "fuse")], RUNNING, []),
     ("/dev/gone", [], STOPPED, ["/dev/gone", "check the storage path"]),
     ("/dev/gone", [SHARE], FAILED, ["/dev/gone", "/dev/sdb1"]),
 ])

@@ -76,6 +76,14 @@ def test_bad(name, text):
     assert str(caught.value).strip()
 
 
+@pytest.mark.parametrize("text", ["A=1 topsecret", "PASSWORD=top'secret", "PASSWORD=topsecret\\", "A-B=topsecret",
+                                  "=topsecret", "A=topsecret NQS_SITE=topsecret",
+                                  "A=topsecret\n", "A=topsecret\x1b", "A=topsecret\udce9"])
+def test_what_is_wrong_with_the_environment_is_said_without_its_values(text):
+    problems = parameters.read({"site": "a", "site_db": "/share/a", "environment": text})[1]
+    assert list(problems) == ["environment"] and "secret" not in problems["environment"]
+
+
 def test_every_parameter_is_in_the_tables():
     names = {row.name for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS}
     assert {row[0] for row in GOOD} == names

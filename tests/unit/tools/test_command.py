@@ -211,6 +211,19 @@ def test_a_daemon_that_keeps_its_output_open_neither_delays_us_nor_dies_of_it(ru
     assert processes.read(pid).state in "SRD"
 
 
+SEALER = """
+import fcntl, os
+os.write(1, b"sealed\\n")
+fcntl.fcntl(1, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SEAL)
+os._exit(3)
+"""
+
+
+def test_a_command_that_seals_its_output_is_believed_all_the_same(runner):
+    result = runner.run("sealer", [PYTHON], ["-I", "-S", "-c", SEALER], Deadline(PATIENCE))
+    assert (result.exit_code, result.output) == (3, "sealed\n")
+
+
 MAPPER = """
 import mmap, os, sys, time
 os.ftruncate(1, 4096)

@@ -147,7 +147,7 @@ def test_a_hard_link_is_refused(lock, path, tmp_path):
     target = tmp_path / "target"
     target.write_text("precious")
     os.link(target, path)
-    with pytest.raises(OSError, match="not a plain file of ours"):
+    with pytest.raises(OSError, match="has 2 hard links"):
         lock.take("start", Deadline(1))
     assert target.read_text() == "precious" and lock._descriptor == -1
 
@@ -166,8 +166,23 @@ def test_a_fifo_and_a_folder_are_refused(lock, path):
 def test_somebody_elses_file_is_refused(lock, path):
     open(path, "w").close()
     os.chown(path, 65534, 65534)
-    with pytest.raises(OSError, match="not a plain file of ours"):
+    with pytest.raises(OSError, match="owned by uid 65534"):
         lock.take("start", Deadline(1))
+
+
+def test_a_lock_that_others_may_take_is_refused(lock, path):
+    open(path, "w").close()
+    os.chmod(path, 0o620)
+    with pytest.raises(OSError, match="writable by others"):
+        lock.take("start", Deadline(1))
+
+
+def test_a_folder_that_others_may_change_is_refused(lock, path, state_folder):
+    """Who can rename the lock away lets two starts in at once."""
+    state_folder.chmod(0o777)
+    with pytest.raises(OSError, match="writable by others") as caught:
+        lock.take("start", Deadline(1))
+    assert caught.value.filename == str(state_folder) and not os.path.exists(path)
 
 
 def test_the_folder_is_made(tmp_path):

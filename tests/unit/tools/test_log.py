@@ -176,5 +176,54 @@ def test_trace_that_cannot_be_opened_is_warned_about(traced, files, tmp_path, ma
     assert [line.count("is not traced") for line in lines(files["HA_LOGFILE"])] == [1]
 
 
+def others(path):
+    path.write_text("")
+    os.chown(path, 65534, 65534)
+
+
+def hard_link(path):
+    path.write_text("")
+    os.link(path, path.parent / "other")
+
+
+def writable(path):
+    path.write_text("")
+    path.chmod(0o666)
+
+
+def watched_fifo(path):
+    os.mkfifo(path, 0o600)
+    os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+
+def others_folder(path):
+    os.chown(path.parent, 65534, 65534)
+
+
+def open_folder(path):
+    path.parent.chmod(0o777)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("make", [others, hard_link, writable, watched_fifo, others_folder, open_folder], ids=lambda make: make.__name__)
+def test_trace_never_goes_where_others_have_laid_something(traced, files, make):
+    log, path = traced
+    path.parent.mkdir()
+    make(path)
+    log.trace_to(str(path))
+    log.trace("cjcpw start --password")
+    assert [line.count("is not traced") for line in lines(files["HA_LOGFILE"])] == [1]
+    assert not path.is_file() or path.read_text() == ""
+
+
+def test_trace_into_a_folder_like_tmp(traced, files):
+    log, path = traced
+    path.parent.mkdir()
+    path.parent.chmod(0o1777)
+    log.trace_to(str(path))
+    log.trace("x")
+    assert len(lines(path)) == 1 and lines(files["HA_LOGFILE"]) == []
+
+
 def test_true_words_are_those_of_ocf_is_true():
     assert set(module.TRUE_WORDS) == {"yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON"}

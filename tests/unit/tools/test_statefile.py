@@ -49,6 +49,71 @@ def test_the_folder_is_made(tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o022 == 0
 
 
+def world_writable(folder):
+    folder.chmod(0o777)
+
+
+def group_writable(folder):
+    folder.chmod(0o775)
+
+
+def sticky(folder):
+    folder.chmod(0o1777)  # others cannot exchange our files there, but they can lay theirs in our way
+
+
+def renamable(folder):
+    folder.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("make", [world_writable, group_writable, sticky, renamable], ids=lambda make: make.__name__)
+def test_a_folder_that_others_may_change_is_not_believed(path, state_folder, make):
+    statefile.write(str(path), b"old")
+    make(state_folder)
+    with pytest.raises(Untrusted, match="writable by others: correct it"):
+        statefile.read(str(path))
+    with pytest.raises(OSError, match="writable by others"):
+        statefile.write(str(path), b"new")
+    assert os.listdir(state_folder) == [path.name] and path.read_bytes() == b"old"
+    state_folder.parent.chmod(0o1777)
+    state_folder.chmod(0o755)
+    assert statefile.read(str(path)) == b"old", "a sticky folder on the way, like /tmp, will do"
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("depth", [0, 1])
+def test_somebody_elses_folder_is_not_believed(path, state_folder, depth):
+    statefile.write(str(path), b"old")
+    os.chown([state_folder, state_folder.parent][depth], 65534, 65534)
+    with pytest.raises(Untrusted, match="owned by uid 65534: correct it"):
+        statefile.read(str(path))
+    with pytest.raises(OSError, match="owned by uid 65534"):
+        statefile.write(str(path), b"new")
+
+
+@pytest.mark.root
+def test_a_link_on_the_way_is_believed_only_when_it_is_roots(path, state_folder, tmp_path):
+    """/var/run is such a link; one of somebody else's can be turned to wherever he likes."""
+    statefile.write(str(path), b"x")
+    link = tmp_path / "link"
+    link.symlink_to(state_folder)
+    assert statefile.read(str(link / path.name)) == b"x"
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    with pytest.raises(Untrusted, match="link: owned by uid 65534"):
+        statefile.read(str(link / path.name))
+    os.chown(link, 0, 0, follow_symlinks=False)
+    os.chown(state_folder, 65534, 65534)
+    with pytest.raises(Untrusted, match="state: owned by uid 65534"):
+        statefile.read(str(link / path.name))
+
+
+def test_no_folder_is_made_where_others_may_change_it(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    with pytest.raises(OSError, match="writable by others"):
+        statefile.write(str(tmp_path / "shared" / "a" / "b"), b"x")
+    assert not (tmp_path / "shared" / "a").exists()
+
+
 def symlink(path):
     (path.parent / "target").write_bytes(b"{}")
     path.symlink_to("target")
