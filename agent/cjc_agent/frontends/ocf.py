@@ -29,6 +29,8 @@ EXIT_CODES = {
     actions.DEGRADED: DEGRADED,
 }
 ACTIONS = ("start", "stop", "monitor", "validate-all", "reload-agent")
+CLONE = PREFIX + "CRM_meta_clone"
+REFUSED_TO_A_CLONE = {"start": actions.MISCONFIGURED, "validate-all": actions.MISCONFIGURED, "reload-agent": actions.FAILED}
 
 
 def main(arguments: list[str]) -> int:
@@ -65,6 +67,8 @@ def _act(action: str, log: Log) -> Verdict:
     request = actions.Request(given, Deadline(budget(seconds)), log, actions.state_folder(), environ.get("OCF_RESOURCE_INSTANCE", ""))
     if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
         log.trace_to(_trace_path(action))
+    if CLONE in environ and action in REFUSED_TO_A_CLONE:
+        return actions.Verdict(REFUSED_TO_A_CLONE[action], _clone_complaint(request.settings.site))
     if action == "monitor":
         probing = environ.get(PREFIX + "CRM_meta_interval", "0") in ("", "0")
         return actions.monitor(request, level, probing)
@@ -75,6 +79,16 @@ def _act(action: str, log: Log) -> Verdict:
 
 def _is_root() -> bool:
     return os.geteuid() == 0
+
+
+def _clone_complaint(site: str) -> str:
+    """Why a clone is refused: several nodes would mount the site's disk at once.
+
+    Pacemaker gives every instance its number in OCF_RESKEY_CRM_meta_clone, in every call ("Pacemaker Explained", Clone Resources). Seen with
+    2.1.5: anonymous, globally unique and promotable clones, a cloned group's members, also with clone-max=1; never a plain resource.
+    stop and monitor must not mind: a running site may have been cloned, and an undone clone still has to be stopped.
+    """
+    return "clone: %s runs on one node at a time: remove the clone (pcs resource unclone, crm configure delete)" % ("site " + site if site else "a site")
 
 
 def _check_level(text: str, log: Log) -> int:

@@ -69,7 +69,8 @@ class Disk:
         self.launched = True
         result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
         if not result.ok:
-            raise LayerError("%s on %s: %s" % (source, self._settings.directory, result.words("check the device and the kernel's log")))
+            raise LayerError(blockdevice.mmp_complaint(source, result, self._runner, deadline) or
+                             "%s on %s: %s" % (source, self._settings.directory, result.words("check the device and the kernel's log")))
 
     def scope(self) -> Optional[tuple[str, str]]:
         """Return the folder that is the site's and the "major:minor" of its file system; None while our mount is not there.

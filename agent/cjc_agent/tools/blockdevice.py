@@ -5,11 +5,12 @@ import errno
 import os
 import stat
 
-from cjc_agent.tools.command import Result, Runner
+from cjc_agent.tools.command import TIMED_OUT, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 
 FITHAW = 0xC0045878  # ioctl, linux/fs.h
 NOT_FOUND = 127  # see Runner.run
+MMP_CLEAN, MMP_FSCK = "0xff4d4d50", "0xe24d4d50"  # mmp_sequence, linux/fs/ext4/ext4.h: nobody has it mounted; fsck is at work
 
 
 class Unresolved(Exception):
@@ -92,7 +93,30 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
         result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
-    return result.words("run fsck on %s by hand" % path)
+    return mmp_complaint(path, result, runner, deadline) or result.words("run fsck on %s by hand" % path)
+
+
+def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline) -> str:
+    """Given a failed fsck or mount, return what is wrong and what to do if ext4's multiple mount protection (mmp, ext4(5)) is why, else "".
+
+    Their own words are not shown: fsck (1.47) exits 8 with "MMP: device currently active", mount(8) says "busy", neither names the node,
+    and the last line may be the advice to clear the mark by force, which invites the double mount. Whoever has the file system in use
+    writes its name into the mmp block, which e2mmpstatus(8) shows without waiting.
+    """
+    late = result.outcome == TIMED_OUT
+    refused = result.exit_code is not None and "MMP: " in result.output
+    if not late and not refused and "busy" not in result.output:
+        return ""
+    said = runner.tool(["e2mmpstatus", "-i", path], Deadline(deadline.left() + 0.5)).output
+    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in said.split("\n"))}
+    sequence = facts.get("mmp_sequence", "" if refused else MMP_CLEAN)
+    if sequence == MMP_CLEAN:
+        return ""
+    node = "node " + facts["mmp_node_name"] if facts.get("mmp_node_name") else "another node"
+    if late:
+        return "%s: ext4 mmp waits for signs of %s, up to a minute after a crash: raise the start timeout to 180 s (%s)" % (path, node, result.words())
+    how = "is being checked, or a check was broken off, on" if sequence == MMP_FSCK else "is in use on"
+    return "%s %s %s (ext4 mmp): make sure that %s is off before anything else" % (path, how, node, node)
 
 
 def thaw(directory: str, runner: Runner, deadline: Deadline) -> None:

@@ -194,6 +194,38 @@ def test_trace_path_stays_in_its_folder(environ, instance, name):
     assert folder == "/var/lib/heartbeat/trace_ra/jobcenter" and file.startswith(name + ".start.2")
 
 
+@pytest.mark.parametrize("number", ["0", "1", ""])
+@pytest.mark.parametrize("action, code", [("start", 6), ("validate-all", 6), ("reload-agent", 1)])
+def test_a_clone_is_refused(called, environ, capfd, action, code, number):
+    seen = called(Verdict(actions.GOOD))
+    environ(OCF_RESKEY_CRM_meta_clone=number, OCF_RESKEY_CRM_meta_clone_max="1")
+    assert ocf.main([action]) == code and seen == []
+    said = capfd.readouterr().err
+    assert said.startswith("ocf-exit-reason:clone: site jobsiteA runs on one node at a time: remove the clone (pcs resource unclone") and said.count("\n") == 1
+    assert len(said.strip()) - len("ocf-exit-reason:") <= 128, "crm_mon shows no more"
+
+
+def test_a_clone_of_a_site_without_a_name_is_refused(called, environ, capfd):
+    called(Verdict(actions.GOOD))
+    environ(OCF_RESKEY_CRM_meta_clone="0", OCF_RESKEY_site="")
+    assert ocf.main(["start"]) == 6
+    assert capfd.readouterr().err.startswith("ocf-exit-reason:clone: a site runs on one node at a time")
+
+
+@pytest.mark.parametrize("action", ["stop", "monitor"])
+@pytest.mark.parametrize("outcome, code", [(actions.GOOD, 0), (actions.FAILED, 1), (actions.STOPPED, 7)])
+def test_a_clone_is_looked_at_and_stopped_all_the_same(called, environ, action, outcome, code):
+    seen = called(Verdict(outcome, "x"))
+    environ(OCF_RESKEY_CRM_meta_clone="0")
+    assert ocf.main([action]) == code and [call[0] for call in seen] == [action]
+
+
+def test_other_meta_attributes_make_no_clone(called, environ):
+    called(Verdict(actions.GOOD))
+    environ(OCF_RESKEY_CRM_meta_on_node="node1", OCF_RESKEY_CRM_meta_name="start", OCF_RESKEY_clone="0")
+    assert ocf.main(["start"]) == 0
+
+
 def test_our_process_never_carries_nqs_site(called, environ):
     called(Verdict(actions.GOOD))
     environ(NQS_SITE="inherited")
