@@ -36,6 +36,7 @@ BAD = [
     ("fstype", "nfs4", "does not go with"),
     ("options", "rw, noatime", "white space"),
     ("run_fsck", "maybe", "auto, force, no"),
+    ("vip", "0.0.0.0", "stands for every address"),
     ("vip", "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4,10.0.0.5,10.0.0.6", "at most 5"),
     ("vip", "10.0.0.256", "not an IPv4 or IPv6 address"),
     ("vip", "jobcenter.example.com", "not an IPv4 or IPv6 address"),

@@ -3,7 +3,14 @@ from __future__ import annotations
 
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.tools import addresses
+from cjc_agent.tools.addresses import DUPLICATE, LINK_DOWN, TENTATIVE
 from cjc_agent.tools.deadline import Deadline
+
+REMEDIES = {  # what an address is worth -> what to do on this interface
+    LINK_DOWN: "bring the link up (ip link set %s up)",
+    TENTATIVE: "duplicate address detection has not ended: look at the cable of %s",
+    DUPLICATE: "another machine has it: take it away there, or correct the address on %s",
+}
 
 
 class Vip:
@@ -26,13 +33,13 @@ class Vip:
             if not worth:
                 missing.append(vip)
             elif worth != addresses.USABLE:
-                complaints.append("%s on %s is not usable (%s)" % (vip, interface, worth))
-        if complaints:
-            return State(FAILED, "%s: check the interface and who else has the address" % "; ".join(complaints))
-        if not missing:
+                complaints.append("%s on %s is not usable (%s): %s" % (vip, interface, worth, REMEDIES[worth] % interface))
+        if not missing and not complaints:
             return State(RUNNING, ", ".join(self._vips))
-        reason = "%s is not on this node: bring it up before this resource (IPaddr2, fip, awsvip)" % ", ".join(missing)
-        return State(STOPPED if len(missing) == len(self._vips) else FAILED, reason)
+        status = STOPPED if len(missing) == len(self._vips) else FAILED
+        if missing:
+            complaints.append("%s is not on this node: bring it up before this resource (IPaddr2, fip, awsvip)" % ", ".join(missing))
+        return State(status, "; ".join(complaints))
 
     def wait(self, deadline: Deadline) -> None:
         """Wait until the addresses are here. Raise LayerError when they are not by the deadline."""

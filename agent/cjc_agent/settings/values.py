@@ -78,6 +78,8 @@ def vips(given: str) -> tuple[str, ...]:
     found = []
     for word in words:
         binary = addresses.packed(word)
+        if not any(binary):  # whoever listens everywhere, the local site say, would be taken for the site's
+            raise ValueError("%s stands for every address: give the virtual one" % word)
         if binary in found:
             raise ValueError("%s is given twice: remove one" % word)
         found.append(binary)

@@ -37,6 +37,13 @@ def test_states(node, here, status, named):
         assert word in state.reason
 
 
+@pytest.mark.parametrize("worth, remedy", [(LINK_DOWN, "ip link set"), (TENTATIVE, "cable of lo"), (DUPLICATE, "another machine has it")])
+def test_each_trouble_has_its_remedy_and_hides_no_other(node, worth, remedy):
+    node.update({A: worth})
+    reason = Vip((A, B)).state().reason
+    assert remedy in reason and "%s is not on this node: bring it up" % B in reason
+
+
 def test_no_address_asked_for_asks_nobody(monkeypatch):
     monkeypatch.setattr(addresses, "local", lambda: 1 // 0)
     assert Vip(()).state().status == RUNNING

@@ -45,7 +45,7 @@ BAD = [
     *[("fstype", text) for text in ("-t", "ext4 xfs", "ext4;id", "é")],
     *[("options", text) for text in ("a, b", "a b")],
     *[("run_fsck", text) for text in ("yes", "AUTO", "1")],
-    *[("vip", text) for text in ("10.0.0.1,", ",", "10.0.0.1 10.0.0.2", "10.0.0", "10.0.0.1/24", "host", "fe80::1%eth0", "10.0.0.1,10.0.0.1",
+    *[("vip", text) for text in ("0.0.0.0", "10.0.0.1,::", "10.0.0.1,", ",", "10.0.0.1 10.0.0.2", "10.0.0", "10.0.0.1/24", "host", "fe80::1%eth0", "10.0.0.1,10.0.0.1",
                                  "::1,0:0:0:0:0:0:0:1", "1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6")],
     *[(name, text) for name in ("vip_wait", "stop_escalation", "start_timeout") for text in (
         "-1", "s", "1e3", "10 s", "ten", "1d", "1.2.3", ".", "inf", "nan", "25h", "9" * 400, "٣", "+5", "1_0")],
