@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from faults.fault import BAD_DIRECTORY, FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
+from faults.fault import BAD_DIRECTORY, FAILED, NOT_RUNNING, PROBE, RUNNING, START, STOP, Fault, See
 from faults.ways import moved_away
 from lab.site import Site
 

@@ -88,9 +88,8 @@ def answer_init(descriptor: int) -> None:
 
 def abort(connection: str) -> None:
     """All who wait for this connection get an error."""
-    if not CONNECTIONS.joinpath(connection).exists():
-        if not list(CONNECTIONS.glob("*")):
-            subprocess.run(["mount", "-t", "fusectl", "fusectl", str(CONNECTIONS)], check=False, stderr=subprocess.DEVNULL)
+    if not list(CONNECTIONS.glob("*")):
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", str(CONNECTIONS)], check=False, stderr=subprocess.DEVNULL)
     try:
         CONNECTIONS.joinpath(connection, "abort").write_text("1")
     except FileNotFoundError:

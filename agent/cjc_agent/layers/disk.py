@@ -212,7 +212,8 @@ class MountedDisk(Disk):
         return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
 
     def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, bool], deadline: Deadline) -> str:
-        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short.
+        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them, or what
+        else holds them. `told` keeps the log short.
 
         Raise TimeoutError when there was no time to look for them.
         """
@@ -232,7 +233,11 @@ class MountedDisk(Disk):
                     processes.describe([process]), mounts[-1].point, how, "KILL" if hard else "TERM"))
                 told[pid] = hard
                 processes.send(process, signal.SIGKILL if hard else signal.SIGTERM)
-        return "; held by %s" % ", ".join(named[:5]) if named else ""
+        if named:
+            return "; held by %s: end them, or restart this node" % ", ".join(named[:5])
+        words = [words for mount in mounts for words in holders.by_kernel(mount.point)]
+        return "; no process is seen that holds it%s" % (
+            ", but " + "; ".join(words) if words else ": look for NFS exports (exportfs) and containers, or restart this node")
 
 
 class BlockDisk(MountedDisk):
@@ -318,11 +323,13 @@ class BlockDisk(MountedDisk):
                 path, self._users(), result.words()))
 
     def _users(self) -> str:
-        """Words for whoever has the device mounted in a mount namespace of its own."""
+        """Words for whoever has the device mounted where we do not see it."""
         from cjc_agent.tools import holders, processes
         table = processes.table()
         found = holders.in_other_namespaces(self.resolved["number"], table)
-        return " (by %s)" % processes.describe(table[pid] for pid in found) if found else ""
+        words = ["by " + processes.describe(table[pid] for pid in found)] if found else []
+        words += holders.by_kernel(self._settings.directory)  # an overlay has mounts of its own of its layers
+        return " (%s)" % "; ".join(words) if words else ""
 
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop; afterwards an exclusive open must work, for another mount namespace or a frozen superblock keeps the device in use."""
