@@ -31,6 +31,7 @@ MISCONFIGURED, NOT_INSTALLED, NOT_PERMITTED, BAD_DIRECTORY = "misconfigured", "n
 STATE_FOLDER = "/run/resource-agents"  # where the cluster does not name one ($HA_RSCTMP)
 TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a failed start brought up
 TAKE_DOWN_MOST = 30.0  # seconds
+LAST_LOOK = 1.0  # seconds kept of a stop for the last look at what is left
 FULL = ("ENOSPC ", "EDQUOT ")
 CHECK_DISK = "check the disk and the kernel's log"
 
@@ -336,7 +337,7 @@ def _stop(stack: Stack) -> Verdict:
     except (LayerError, OSError) as error:
         words = str(error)
     try:
-        stack.disk.stop(stack.deadline)
+        stack.disk.stop(Deadline(stack.deadline.left() - min(LAST_LOOK, stack.deadline.left() * 0.1)))
     except (LayerError, OSError) as error:
         left.append("disk: %s" % error)
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then

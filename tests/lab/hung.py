@@ -10,12 +10,14 @@ import ctypes
 import os
 import pathlib
 import struct
+import subprocess
 import threading
 
-FUSE_INIT, VERSION = 26, (7, 31)
+FUSE_INIT, VERSION, BIG_WRITES = 26, (7, 31), 1 << 5
 LOOKUP, FORGET, GETATTR, OPEN, READ, WRITE, OPENDIR = 1, 2, 3, 14, 15, 16, 27
 ENOSYS, FOLDER = 38, 1
 FILE_SIZE = 1 << 16
+CONNECTIONS = pathlib.Path("/sys/fs/fuse/connections")
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -29,21 +31,11 @@ class HungFileSystem:
         self.folder, self._has_file = folder, has_file
         self._files: dict[bytes, int] = {}  # name -> node
         self._descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        options = "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % self._descriptor
-        if LIBC.mount(source.encode(), str(folder).encode(), fstype.encode(), 0, options.encode()):
-            raise OSError(ctypes.get_errno(), "mount of a FUSE file system")
-        self._read_one()  # INIT comes by itself
+        self._connection = mount_fuse(self._descriptor, folder, source, fstype)
+        answer_init(self._descriptor)
         self.requests = 0
         self._reader = threading.Thread(target=self._swallow, daemon=True)
         self._reader.start()
-
-    def _read_one(self) -> None:
-        """Answer INIT (struct fuse_init_in, fuse_init_out in linux/fuse.h)."""
-        request = os.read(self._descriptor, 1 << 17)
-        _, opcode, unique = struct.unpack_from("=IIQ", request)
-        assert opcode == FUSE_INIT
-        answer = struct.pack("=IIIIHHIIHHI7I", *VERSION, 65536, 0, 12, 9, 65536, 1, 32, 0, 0, *([0] * 7))
-        os.write(self._descriptor, struct.pack("=IiQ", 16 + len(answer), 0, unique) + answer)
 
     def _swallow(self) -> None:
         while True:
@@ -70,17 +62,38 @@ class HungFileSystem:
 
     def close(self) -> None:
         """Abort the connection: all who wait get an error; then unmount."""
-        pathlib.Path("/sys/fs/fuse/connections/%s/abort" % self._connection()).write_text("1")
+        abort(self._connection)
         self._reader.join(5)
         LIBC.umount2(str(self.folder).encode(), 2)
         os.close(self._descriptor)
 
-    def _connection(self) -> str:
-        for line in pathlib.Path("/proc/self/mountinfo").read_text().split("\n"):
-            words = line.split(" ")
-            if len(words) > 4 and words[4] == str(self.folder):
-                return words[2].split(":")[1]
-        raise FileNotFoundError(self.folder)
+
+def mount_fuse(descriptor: int, folder: pathlib.Path, source: str, fstype: str) -> str:
+    """Mount a FUSE file system, served at an open /dev/fuse; return its connection's number."""
+    options = "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % descriptor
+    if LIBC.mount(source.encode(), str(folder).encode(), fstype.encode(), 0, options.encode()):
+        raise OSError(ctypes.get_errno(), "mount of a FUSE file system")
+    shown = [line.split(" ") for line in pathlib.Path("/proc/self/mountinfo").read_text().split("\n")]
+    return [words[2].split(":")[1] for words in shown if len(words) > 4 and words[4] == str(folder)][-1]
+
+
+def answer_init(descriptor: int) -> None:
+    """Answer the first request, which comes by itself (struct fuse_init_in, fuse_init_out in linux/fuse.h)."""
+    request = os.read(descriptor, 1 << 17)
+    _, opcode, unique = struct.unpack_from("=IIQ", request)
+    assert opcode == FUSE_INIT
+    answer = struct.pack("=IIIIHHIIHHI7I", *VERSION, 65536, BIG_WRITES, 12, 9, 65536, 1, 32, 0, 0, *([0] * 7))
+    os.write(descriptor, struct.pack("=IiQ", 16 + len(answer), 0, unique) + answer)
+
+
+def abort(connection: str) -> None:
+    """All who wait for this connection get an error."""
+    if not list(CONNECTIONS.glob("*")):
+        subprocess.run(["mount", "-t", "fusectl", "fusectl", str(CONNECTIONS)], check=False, stderr=subprocess.DEVNULL)
+    try:
+        CONNECTIONS.joinpath(connection, "abort").write_text("1")
+    except FileNotFoundError:
+        pass  # unmounted meanwhile
 
 
 def _attributes(node: int) -> bytes:

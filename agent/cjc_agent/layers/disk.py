@@ -13,7 +13,7 @@ from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
 NETWORK_TYPES = ("nfs", "nfs4")
-IN_USE = ": look for who uses it (fuser -vm, losetup, swapon), or restart this node"
+IN_USE = ": look for who uses it (fuser -vm), or restart this node"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -214,7 +214,8 @@ class MountedDisk(Disk):
         return ["umount", "-c", "--", point]  # -c: the path is mountinfo's own; looking at it again could hang
 
     def _end_holders(self, mounts: list[mountinfo.Mount], hard: bool, told: dict[int, bool], deadline: Deadline) -> str:
-        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them. `told` keeps the log short.
+        """Send TERM (KILL when `hard`) to all who keep `mounts` busy; return words that name them, or what
+        else holds them. `told` keeps the log short.
 
         Raise TimeoutError when there was no time to look for them.
         """
@@ -234,7 +235,10 @@ class MountedDisk(Disk):
                     processes.describe([process]), mounts[-1].point, how, "KILL" if hard else "TERM"))
                 told[pid] = hard
                 processes.send(process, signal.SIGKILL if hard else signal.SIGTERM)
-        return ", held by %s: end them" % ", ".join(named[:5]) if named else ""
+        if named:
+            return ", held by %s: end them, or restart this node" % ", ".join(named[:5])
+        words = [words for mount in mounts for words in holders.by_kernel(mount.point)]
+        return ", held by no process that is seen: %s" % ("; ".join(words) or "look for NFS exports (exportfs) and containers, or restart this node")
 
 
 class BlockDisk(MountedDisk):
@@ -321,11 +325,13 @@ class BlockDisk(MountedDisk):
                 path, self._users(), result.words()))
 
     def _users(self) -> str:
-        """Words for whoever has the device mounted in a mount namespace of its own."""
+        """Words for whoever has the device mounted where we do not see it."""
         from cjc_agent.tools import holders, processes
         table = processes.table()
         found = holders.in_other_namespaces(self.resolved["number"], table)
-        return " (by %s)" % processes.describe(table[pid] for pid in found) if found else ""
+        words = ["by " + processes.describe(table[pid] for pid in found)] if found else []
+        words += holders.by_kernel(self._settings.directory)  # an overlay has mounts of its own of its layers
+        return " (%s)" % "; ".join(words) if words else ""
 
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop; afterwards an exclusive open must work, for another mount namespace or a frozen superblock keeps the device in use."""

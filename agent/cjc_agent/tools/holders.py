@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from cjc_agent.tools import mountinfo, processes
+from cjc_agent.tools import mountinfo, processes, procfs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,19 +12,23 @@ if TYPE_CHECKING:
     from cjc_agent.tools.command import Runner
     from cjc_agent.tools.deadline import Deadline
 
+LAYERS = ("lowerdir=", "lowerdir+=", "datadir+=", "upperdir=", "workdir=")  # of an overlay
+
 
 def find(folder: str, device: str, pids: Iterable[int], runner: Runner, deadline: Deadline) -> dict[int, str]:
     """Given a folder and the "major:minor" of the file system it is on, return pid -> how it holds something below.
 
-    Seen are cwd, root (chroot), the program, open files and mapped files. A process in another mount namespace may see something else
-    under the same name: it counts only when that namespace has the file system mounted. Raise TimeoutError when there was no time for all.
+    Seen are cwd, root (chroot), the program, open files, bound Unix sockets and mapped files. A process in another mount namespace may see
+    something else under the same name: it counts only when that namespace has the file system mounted. Raise TimeoutError when there was no
+    time for all.
     """
     ours = processes.link(os.getpid(), "ns/mnt")
     known = {ours: True}
+    bound = _bound_sockets(folder)
 
     def how(pid: int) -> str:
         namespace = processes.link(pid, "ns/mnt")
-        words = _by_links(pid, folder) or _by_maps(pid, folder)
+        words = _by_links(pid, folder, bound) or _by_maps(pid, folder)
         if words and namespace not in known:
             known[namespace] = _mounted_for(pid, device)
         return words if words and known[namespace] else ""
@@ -47,7 +51,38 @@ def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
     return found
 
 
-def _by_links(pid: int, folder: str) -> str:
+def by_kernel(folder: str) -> list[str]:
+    """Return what, without any process, keeps a file system busy that is mounted on `folder`, each with what to do; as far as that can be seen."""
+    words = []
+    for name in sorted(os.listdir("/sys/block")):
+        file = _line("/sys/block/%s/loop/backing_file" % name)
+        if mountinfo.is_below(file, folder):
+            words.append("/dev/%s is over %s: detach it (losetup -d)" % (name, file))
+    for line in _line("/proc/swaps").split("\n")[1:]:
+        file = mountinfo.plain(line.split(" ")[0].split("\t")[0])
+        if mountinfo.is_below(file, folder):
+            words.append("swap is on %s: swapoff it" % file)
+    for mount in mountinfo.read():
+        layers = (layer for option in mount.options if option.startswith(LAYERS) for layer in option.split("=", 1)[1].split(":"))
+        if mount.fstype == "overlay" and any(mountinfo.is_below(mountinfo.plain(layer), folder) for layer in layers):
+            words.append("an overlay on %s lies over it: unmount that" % mount.point)
+    return words
+
+
+def _line(path: str) -> str:
+    try:
+        return procfs.read(path).decode("utf-8", "surrogateescape").rstrip("\n")
+    except OSError:
+        return ""
+
+
+def _bound_sockets(folder: str) -> set[str]:
+    """Return what /proc/PID/fd shows for the Unix sockets that are bound to a path below (proc_pid_net(5): ... inode path)."""
+    lines = (line.split(None, 7) for line in _line("/proc/net/unix").split("\n"))
+    return {"socket:[%s]" % words[6] for words in lines if len(words) == 8 and mountinfo.is_below(words[7], folder)}
+
+
+def _by_links(pid: int, folder: str, bound: set[str]) -> str:
     for name, how in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
         if mountinfo.is_below(processes.link(pid, name), folder):
             return how
@@ -56,8 +91,11 @@ def _by_links(pid: int, folder: str) -> str:
     except OSError:
         return ""
     for name in names:
-        if mountinfo.is_below(processes.link(pid, "fd/" + name), folder):
+        target = processes.link(pid, "fd/" + name)
+        if mountinfo.is_below(target, folder):
             return "open file"
+        if target in bound:
+            return "socket"
     return ""
 
 

@@ -3,6 +3,10 @@ from __future__ import annotations
 
 from cjc_agent.tools import procfs
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 MOST_TRIES = 10
 # Superblock options of a file system that takes no writes: a mount(8) that fell back to read-only (its exit code is 0), and what ext4
 # shows since Linux 6.14 after an error with errors=remount-ro or a forced shutdown.
@@ -10,13 +14,15 @@ READ_ONLY = frozenset(("ro", "emergency_ro", "shutdown"))
 
 
 class Mount:
-    """One line: mount `id`, `parent` id, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`."""
+    """One line: mount `id`, `parent` id, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`, and the superblock's
+    `options`."""
 
-    __slots__ = ("id", "parent", "device", "root", "point", "fstype", "source", "read_only")
+    __slots__ = ("id", "parent", "device", "root", "point", "fstype", "source", "read_only", "options")
 
-    def __init__(self, id: int, parent: int, device: str, root: str, point: str, fstype: str, source: str, read_only: bool) -> None:
+    def __init__(self, id: int, parent: int, device: str, root: str, point: str, fstype: str, source: str, read_only: bool,
+                 options: Sequence[str] = ()) -> None:
         self.id, self.parent, self.device, self.root, self.point = id, parent, device, root, point
-        self.fstype, self.source, self.read_only = fstype, source, read_only
+        self.fstype, self.source, self.read_only, self.options = fstype, source, read_only, options
 
     def words(self) -> str:
         """One clause for people."""
@@ -31,14 +37,15 @@ def parse(text: str) -> list[Mount]:
         try:
             dash = words.index("-", 6)
             fstype, source, superblock = words[dash + 1], words[dash + 2], words[dash + 3]
-            read_only = "ro" in words[5].split(",") or not READ_ONLY.isdisjoint(superblock.split(","))
-            mounts.append(Mount(int(words[0]), int(words[1]), words[2], _plain(words[3]), _plain(words[4]), fstype, _plain(source), read_only))
+            options = superblock.split(",")
+            read_only = "ro" in words[5].split(",") or not READ_ONLY.isdisjoint(options)
+            mounts.append(Mount(int(words[0]), int(words[1]), words[2], plain(words[3]), plain(words[4]), fstype, plain(source), read_only, options))
         except (ValueError, IndexError):
             continue
     return mounts
 
 
-def _plain(word: str) -> str:
+def plain(word: str) -> str:
     """Undo the kernel's octal escapes (space, tab, newline, backslash, #)."""
     if "\\" not in word:
         return word
