@@ -24,6 +24,8 @@ def traps(tmp_path: pathlib.Path) -> dict[str, str]:
     module = "open(%r, 'a').write('caught')\n" % str(mark)
     for name in ("os.py", "json.py", "time.py", "sitecustomize.py", "usercustomize.py", "cjc_agent.py", "psutil.py", "struct.py"):
         (folder / name).write_text(module)
+    for name in ("libm.so.6", "libz.so.1", "libexpat.so.1"):  # the interpreter needs them, the shell that reads the wrapper does not
+        (folder / name).write_text("no library")
     return {"PATH": str(folder), "IFS": "/", "ENV": str(tmp_path / "startup"), "BASH_ENV": str(tmp_path / "startup"), "PYTHONPATH": str(folder),
             "PYTHONHOME": str(folder), "PYTHONSTARTUP": str(tmp_path / "startup"), "PYTHONINSPECT": "1", "PYTHONIOENCODING": "ascii",
             "LANG": "ja_JP.eucJP", "LC_ALL": "ja_JP.eucJP", "NQS_SITE": "otherSite", "LD_LIBRARY_PATH": str(folder),
