@@ -47,6 +47,10 @@ test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debia
 long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady stream of jobs (root, Debian; FAILOVERS=)
 	@$(LAB) $(VENV)/bin/python tests/long/failovers.py
 
+.PHONY: mutants
+mutants: $(VENV)/ready  ## break the core in every listed way (tests/mutants): the tests named there must notice (root, Debian)
+	@$(VENV)/bin/python tests/mutants
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check agent tests

@@ -28,7 +28,7 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 from mutants.mutants import MUTANTS, Mutant, agent  # noqa: E402
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
-COPY = pathlib.Path("/tmp/mutant")  # on the node
+COPY = pathlib.Path("/tmp/cjc-agent-mutant")  # on the node
 AT_ONCE = 2
 BOUND, BOUND_OF_ALL = 120.0, 400.0  # seconds for one mutant; for the named tests on the whole core
 LIFE = agent("lifecycle", "a_site_starts_answers_and_stops")
@@ -120,11 +120,19 @@ def report(run: Run, smoke: bool) -> bool:
     return not wrong
 
 
+def listed(text: str) -> int:
+    """Given a word of the command line, return the number in the list that it is. Raise ValueError."""
+    number = int(text)
+    if not 1 <= number <= len(MUTANTS):
+        raise ValueError(text)
+    return number
+
+
 def main() -> int:
     """Run them all, some at once; return the exit code."""
     parser = argparse.ArgumentParser(prog="tests/mutants", description="Break the core in every listed way, and see the named tests fail.")
     parser.add_argument("--smoke", action="store_true", help="see that a healthy site still lives with them")
-    parser.add_argument("numbers", type=int, nargs="*", metavar="NUMBER", choices=[[], *range(1, len(MUTANTS) + 1)], help="only these")
+    parser.add_argument("numbers", type=listed, nargs="*", metavar="NUMBER", help="only these")
     options = parser.parse_args()
     if os.geteuid() != 0:
         print("mutants: needs root (namespaces, mounts and loop devices): run it with sudo", file=sys.stderr)
