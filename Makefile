@@ -51,6 +51,10 @@ long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady st
 faults: $(VENV)/ready  ## the whole fault matrix: prints it, writes docs/faults.md and .json (root, Debian; ONLY='words' for some rows)
 	@$(VENV)/bin/python tests/faults --only "$(ONLY)"
 
+.PHONY: mutants
+mutants: $(VENV)/ready  ## break the core in every listed way (tests/mutants): the tests named there must notice (root, Debian)
+	@$(VENV)/bin/python tests/mutants
+
 .PHONY: lint
 lint: $(VENV)/ready  ## ruff, mypy, shellcheck
 	$(VENV)/bin/ruff check agent tests

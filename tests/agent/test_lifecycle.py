@@ -315,6 +315,10 @@ def test_a_damaged_file_system_is_repaired_or_refused_by_fsck(site: Site) -> Non
     subprocess.run(["debugfs", "-w", "-R", "ssv state 2", site.disk.path], check=True, capture_output=True)  # marked as having errors
     site.start(run_fsck="auto")
     site.stop()
+    for command in ("clri <2>", "ssv state 2"):  # the root folder is gone: nothing that fsck -p may repair
+        subprocess.run(["debugfs", "-w", "-R", command, site.disk.path], check=True, capture_output=True)
+    answer = site.call("start")
+    assert answer.code == 1 and "exited 4" in answer.reason and "run fsck on %s by hand" % site.disk.path in answer.reason
     subprocess.run(["dd", "if=/dev/zero", "of=" + site.disk.path, "bs=1k", "count=4", "conv=notrunc"], check=True, capture_output=True)
     answer = site.call("start", fstype="ext4")
     assert answer.code == 1
@@ -379,6 +383,17 @@ def test_stop_that_lies_is_not_believed(site: Site) -> None:
     assert answer.code == 0, answer
     assert not [pid for pid in began.values() if pid in all_processes()]
     site.assert_nothing_left()
+
+
+def test_a_status_that_says_stopped_is_not_believed_while_daemons_live(site: Site) -> None:
+    """Nothing else speaks against it: the cluster's disk may be mounted on a node where the site is stopped, and there is no record."""
+    site.parameters.update(device="", directory="")
+    site.mount()
+    site.start()
+    os.unlink(site.state / ("cjc-%s.json" % site.name))
+    answer = site.call("monitor", OCF_RESKEY_CRM_meta_interval="0", **site.faults("status=lie:3"))
+    assert answer.code == 1 and "processes left" in answer.reason and "jcsim-net[" in answer.reason
+    assert site.call("stop").code == 0
 
 
 def test_hung_commands_never_pass_the_timeout(site: Site) -> None:
