@@ -76,16 +76,18 @@ class Stack:
         self.vip = Vip(settings.vip)
         self.site = Site(settings, self.runner, request.log, found, self.disk.scope, request.deadline)
 
-    def write_record(self) -> None:
-        """Remember what runs here. A state folder that cannot be written is warned about: the site runs all the same."""
+    def write_record(self) -> bool:
+        """Remember what runs here; return whether it could be. A state folder that cannot be written is warned about: the site runs all the same."""
         from cjc_agent.tools import processes
         site = self.site
         self.record = record.Record(self.settings.texts, self.instance, processes.boot_id(), self.disk.resolved, site.port(), site.daemons,
                                     site.resident, site.before)
         try:
             record.save(self.folder, self.record)
+            return True
         except OSError as error:
             self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
+            return False
 
     def adopt(self) -> None:
         """Write the record of a site that runs as no start of ours has left it; not while a start or stop is at work."""
@@ -93,7 +95,8 @@ class Stack:
         lock = _lock(self.folder, self.settings.site)
         if not self.locked and lock.is_held():
             return
-        self.write_record()
+        if not self.write_record():
+            return
         if not self.locked and not self._runs_after(lock):  # a stop has come and gone meanwhile
             record.remove(self.folder, self.settings.site)
             return
@@ -341,7 +344,7 @@ def _stop(stack: Stack) -> Verdict:
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
     if not left and stack.disk.left():
         left.append("disk: " + stack.disk.left())
-    evidence = stack.site.census().evidence()
+    evidence = _evidence(stack)
     if evidence:
         left.append("site: " + (words or evidence))
     elif words:
@@ -354,6 +357,14 @@ def _stop(stack: Stack) -> Verdict:
     except OSError as error:
         stack.log.warning("record: %s: %s" % (record.path(stack.folder, stack.settings.site), error.strerror))
     return Verdict(GOOD)
+
+
+def _evidence(stack: Stack) -> str:
+    """Words for what says that the site is not stopped: also that we could not look."""
+    try:
+        return stack.site.census().evidence()
+    except OSError as error:
+        return "processes cannot be looked at: %s" % error
 
 
 BUSY = "lock: "

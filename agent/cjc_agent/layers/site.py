@@ -106,7 +106,7 @@ class Site:
 
     # -- start ---------------------------------------------------------------------------------------------------------------------
 
-    def start(self, deadline: Deadline, note: Callable[[], None], disk_was_up: bool) -> bool:
+    def start(self, deadline: Deadline, note: Callable[[], object], disk_was_up: bool) -> bool:
         """Bring the site up; return whether anything was started, in either case only after status said that it runs. Raise LayerError.
 
         The disk must be up now. `disk_was_up` false: this action has mounted it, so that no site was running, unless something of it is

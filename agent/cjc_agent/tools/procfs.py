@@ -1,7 +1,12 @@
 """Reading small files whole, as bytes: the kernel's own, which have no size beforehand, and others without a text layer's cost."""
 from __future__ import annotations
 
+import errno
 import os
+
+# A file that cannot be read for one of these says nothing about whom it tells of: it is we who lack descriptors or memory.
+LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+LACKS = "this node, or the limits that the agent was called with, leave it too few processes, descriptors or too little memory"
 
 
 def read(path: str) -> bytes:
