@@ -12,7 +12,7 @@ from cjc_agent.layers.state import LayerError
 from cjc_agent.layers.vip import Vip
 from cjc_agent.settings import parameters
 from cjc_agent.settings.parameters import Settings
-from cjc_agent.tools import mountinfo, record, statefile
+from cjc_agent.tools import mountinfo, procfs, record, statefile
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
@@ -288,9 +288,9 @@ def _start(stack: Stack) -> Verdict:
         verdict = _running(stack, 0) if disk.running else Verdict(FAILED, "disk: " + disk.reason)
         if verdict.good:
             return verdict
-        reason = "started, but " + verdict.reason
+        reason = verdict.reason + "; this was seen after the start"
     except (LayerError, OSError) as error:
-        reason = "%s: %s" % (layer, error)
+        reason = "%s: %s" % (layer, procfs.words(error))
     return Verdict(FAILED, reason + _take_down(stack))
 
 
@@ -303,7 +303,7 @@ def _take_down(stack: Stack) -> str:
         if stack.disk.launched:
             stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
-        return "; left as it is: %s" % error
+        return "; left as it is: %s" % procfs.words(error)
     return ""
 
 
@@ -336,11 +336,11 @@ def _stop(stack: Stack) -> Verdict:
         stack.disk.before_stop(stack.deadline)
         stack.site.stop(stack.disk.state().running, stack.deadline)
     except (LayerError, OSError) as error:
-        words = str(error)
+        words = procfs.words(error)
     try:
         stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
-        left.append("disk: %s" % error)
+        left.append("disk: %s" % procfs.words(error))
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
     if not left and stack.disk.left():
         left.append("disk: " + stack.disk.left())
@@ -364,7 +364,7 @@ def _evidence(stack: Stack) -> str:
     try:
         return stack.site.census().evidence()
     except OSError as error:
-        return "processes cannot be looked at: %s" % error
+        return "processes cannot be looked at: %s" % procfs.words(error)
 
 
 BUSY = "lock: "

@@ -135,8 +135,8 @@ def _unexpected(action: str, error: Exception) -> str:
     """Write the traceback into a file of its own; return the one line that says where. A node that lacks memory or descriptors is no
     matter for a report."""
     from cjc_agent.tools import procfs
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in procfs.LACKING):
-        return "agent: %s: %s" % (str(error) or type(error).__name__, procfs.LACKS)
+    if procfs.words(error).endswith(procfs.LACKS):
+        return "agent: " + procfs.words(error)
     import traceback
 
     from cjc_agent.tools import statefile

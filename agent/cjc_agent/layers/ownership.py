@@ -68,7 +68,7 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
         _take(census, look, runner, deadline)
     except OSError as error:  # no descriptor left, no memory: what was not seen may be there
         census.complete = False
-        census.obstacles.append("processes cannot be looked at (%s): %s" % (error.strerror, procfs.LACKS))
+        census.obstacles.append("processes cannot be looked at: %s" % procfs.words(error))
     return census
 
 

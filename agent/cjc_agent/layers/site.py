@@ -294,6 +294,8 @@ class Site:
                 return "no TCP connection to %s port %d: %s: see JobCenter's own log" % (vip, port, complaint)
         census = self.census()
         if not census.daemons and not census.product:
+            if not census.complete:  # they were not seen, which is not to say that they are not there
+                return "; ".join(census.obstacles)
             return "status says running, but no process of site %s is found" % self._settings.site
         # the kernel accepts connections for a stopped process too (tried)
         frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]
