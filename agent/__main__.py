@@ -18,7 +18,12 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 def main(argv):
     """Given the words after the program's name, run one front end and return its exit code."""
     if argv[:1] == ["ocf"]:
-        from cjc_agent.frontends import ocf
+        try:
+            from cjc_agent.frontends import ocf
+        except Exception as error:  # no descriptor, no memory, a core that is half installed: "failed", in one line
+            os.write(2, ("ocf-exit-reason:agent: %s: the core in %s cannot be loaded: look what this node lacks\n" % (
+                error or type(error).__name__, os.path.dirname(__file__))).encode("utf-8", "replace"))
+            return 1
         return ocf.main(argv[1:])
     from cjc_agent.frontends import cli
     return cli.main(argv)

@@ -12,7 +12,7 @@ from cjc_agent.layers.state import LayerError
 from cjc_agent.layers.vip import Vip
 from cjc_agent.settings import parameters
 from cjc_agent.settings.parameters import Settings
-from cjc_agent.tools import mountinfo, record, statefile
+from cjc_agent.tools import mountinfo, procfs, record, statefile
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
@@ -78,16 +78,18 @@ class Stack:
         self.vip = Vip(settings.vip)
         self.site = Site(settings, self.runner, request.log, found, self.disk.scope, request.deadline)
 
-    def write_record(self) -> None:
-        """Remember what runs here. A state folder that cannot be written is warned about: the site runs all the same."""
+    def write_record(self) -> bool:
+        """Remember what runs here; return whether it could be. A state folder that cannot be written is warned about: the site runs all the same."""
         from cjc_agent.tools import processes
         site = self.site
         self.record = record.Record(self.settings.texts, self.instance, processes.boot_id(), self.disk.resolved, site.port(), site.daemons,
                                     site.resident, site.before)
         try:
             record.save(self.folder, self.record)
+            return True
         except OSError as error:
             self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
+            return False
 
     def adopt(self) -> None:
         """Write the record of a site that runs as no start of ours has left it; not while a start or stop is at work."""
@@ -95,7 +97,8 @@ class Stack:
         lock = _lock(self.folder, self.settings.site)
         if not self.locked and lock.is_held():
             return
-        self.write_record()
+        if not self.write_record():
+            return
         if not self.locked and not self._runs_after(lock):  # a stop has come and gone meanwhile
             record.remove(self.folder, self.settings.site)
             return
@@ -287,9 +290,9 @@ def _start(stack: Stack) -> Verdict:
         verdict = _running(stack, 0) if disk.running else Verdict(FAILED, "disk: " + disk.reason)
         if verdict.good:
             return verdict
-        reason = "started, but " + verdict.reason
+        reason = verdict.reason + "; this was seen after the start"
     except (LayerError, OSError) as error:
-        reason = "%s: %s" % (layer, error)
+        reason = "%s: %s" % (layer, procfs.words(error))
     return Verdict(FAILED, reason + _take_down(stack))
 
 
@@ -302,7 +305,7 @@ def _take_down(stack: Stack) -> str:
         if stack.disk.launched:
             stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
-        return "; left as it is: %s" % error
+        return "; left as it is: %s" % procfs.words(error)
     return ""
 
 
@@ -335,15 +338,15 @@ def _stop(stack: Stack) -> Verdict:
         stack.disk.before_stop(stack.deadline)
         stack.site.stop(stack.disk.state().running, stack.deadline)
     except (LayerError, OSError) as error:
-        words = str(error)
+        words = procfs.words(error)
     try:
         stack.disk.stop(Deadline(stack.deadline.left() - min(LAST_LOOK, stack.deadline.left() * 0.1)))
     except (LayerError, OSError) as error:
-        left.append("disk: %s" % error)
+        left.append("disk: %s" % procfs.words(error))
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
     if not left and stack.disk.left():
         left.append("disk: " + stack.disk.left())
-    evidence = stack.site.census().evidence()
+    evidence = _evidence(stack)
     if evidence:
         left.append("site: " + (words or evidence))
     elif words:
@@ -356,6 +359,14 @@ def _stop(stack: Stack) -> Verdict:
     except OSError as error:
         stack.log.warning("record: %s: %s" % (record.path(stack.folder, stack.settings.site), error.strerror))
     return Verdict(GOOD)
+
+
+def _evidence(stack: Stack) -> str:
+    """Words for what says that the site is not stopped: also that we could not look."""
+    try:
+        return stack.site.census().evidence()
+    except OSError as error:
+        return "processes cannot be looked at: %s" % procfs.words(error)
 
 
 BUSY = "lock: "

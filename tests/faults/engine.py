@@ -150,7 +150,7 @@ def left_of(site: Site) -> list[str]:
         left.append("its device is still in use")
     if site.processes():
         left.append("processes are left: %s" % site.processes())
-    if list(site.state.glob("cjc-*.json")):
+    if list(site.state.glob("cjc-*.json")) and os.access(site.state, os.W_OK):  # from a read-only folder nothing can be removed
         left.append("its record is left")
     return left
 

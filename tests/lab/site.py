@@ -63,6 +63,7 @@ class Site:
                             "HA_LOGFACILITY": "none", "HA_LOGFILE": str(folder / "ha.log")}
         self.log = folder / "ha.log"
         self.children: list[subprocess.Popen[bytes]] = []
+        self.caller: list[str] = []  # a command that runs the agent: `prlimit ...`, `strace ...`
         self.address("add")
         self.mount()
         self.simulator("cjcmksite", "-d", str(self.site_db), "-n", self.name, "-i", self.vip)
@@ -73,7 +74,7 @@ class Site:
     def call(self, action: str, *more: str, **environment: str) -> Answer:
         """Call the installed agent; keywords in capitals are environment variables, others are parameters that replace ours."""
         began = time.monotonic()
-        done = subprocess.run([AGENT, action, *more], env=self.call_environment(**environment), capture_output=True, text=True,
+        done = subprocess.run([*self.caller, AGENT, action, *more], env=self.call_environment(**environment), capture_output=True, text=True,
                               errors="replace", timeout=120)
         return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
 

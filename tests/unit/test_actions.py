@@ -12,7 +12,7 @@ from cjc_agent.actions import BAD_DIRECTORY, DEGRADED, FAILED, GOOD, MISCONFIGUR
 from cjc_agent.layers import disk
 from cjc_agent.layers import state as layer_state
 from cjc_agent.layers.state import LayerError, State
-from cjc_agent.tools import processes, record
+from cjc_agent.tools import processes, procfs, record
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.lock import Busy, Lock
@@ -270,7 +270,7 @@ def test_start_is_good_only_when_monitor_would_say_so(layer, status):
         return start(deadline, note, disk_was_up)
     stack.site.start = and_then
     verdict = actions._start(stack)
-    assert verdict.outcome == FAILED and verdict.reason.startswith("started, but %s: " % layer) and "site stop" in stack.calls
+    assert verdict.outcome == FAILED and verdict.reason.startswith("%s: " % layer) and "after the start" in verdict.reason and "site stop" in stack.calls
 
 
 def test_a_start_that_finds_the_site_running_adopts_it():
@@ -313,7 +313,7 @@ def test_what_the_site_complained_of_and_is_gone_at_the_end_is_only_logged(state
     stack = stack_of(tmp_path=state_folder)
     stack.site.stop_error = error
     assert actions._stop(stack).good
-    assert [text for level, text in stack.log.said if level == "warning"] == ["site: %s: gone since" % error]
+    assert [text for level, text in stack.log.said if level == "warning"] == ["site: %s: gone since" % procfs.words(error)]
     assert record.load(str(state_folder), "jobsiteA") is None
 
 

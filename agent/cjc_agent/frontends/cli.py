@@ -12,7 +12,7 @@ from cjc_agent.actions import Request, Verdict
 from cjc_agent.settings import conf_file, metadata, parameters
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.log import Log, one_line
-from cjc_agent.tools.startup import settle
+from cjc_agent.tools.startup import blind, settle
 
 GOOD, BAD, USAGE = 0, 1, 2
 VERBS = {
@@ -82,6 +82,8 @@ def _act(options: argparse.Namespace, given: dict[str, str]) -> int:
     if options.verb != "stop":  # stop goes on with what it can use
         for name, words in request.problems.items():
             return _complain("parameter %s: %s" % (name, words))
+    if blind():
+        return _complain(blind())
     if os.geteuid() != 0 and options.verb != "validate":
         return _complain("%s needs root: run it with sudo" % options.verb)
     if options.verb == "status":

@@ -7,7 +7,7 @@ import time
 from cjc_agent import actions
 from cjc_agent.tools import log as logging
 from cjc_agent.tools.deadline import Deadline, budget
-from cjc_agent.tools.startup import settle
+from cjc_agent.tools.startup import blind, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,8 +34,19 @@ REFUSED_TO_A_CLONE = {"start": actions.MISCONFIGURED, "validate-all": actions.MI
 
 
 def main(arguments: list[str]) -> int:
-    """Given the agent's arguments (one action), do it and return the OCF exit code."""
-    settle()
+    """Given the agent's arguments (one action), do it and return the OCF exit code.
+
+    Whatever happens, the cluster gets one line and "failed", never a traceback or a wrong "stopped".
+    """
+    try:
+        settle()
+        return _main(arguments)
+    except Exception as error:  # even what is needed to answer could not be had; nothing is imported here
+        _exit_reason("agent: %s: the action was not completed: look what this node lacks" % (error or type(error).__name__))
+        return GENERIC
+
+
+def _main(arguments: list[str]) -> int:
     if arguments == ["meta-data"]:
         from cjc_agent.settings import metadata
         _print(metadata.xml())
@@ -48,7 +59,7 @@ def main(arguments: list[str]) -> int:
     log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ))
     try:
         verdict = _act(action, log)
-    except Exception as error:  # whatever happens, the cluster gets one line and "failed", never a traceback or a wrong "stopped"
+    except Exception as error:
         verdict = actions.Verdict(actions.FAILED, _unexpected(action, error))
     return _answer(action, verdict, log)
 
@@ -57,6 +68,9 @@ def _act(action: str, log: Log) -> Verdict:
     environ = os.environ
     if not _is_root() and action != "validate-all":  # much would be hidden from it, and what is not seen would count as gone
         return actions.Verdict(actions.FAILED, "agent: %s needs root: call it as root" % action)
+    blindness = blind()
+    if blindness:
+        return actions.Verdict(actions.FAILED, "agent: " + blindness)
     level = _check_level(environ.get("OCF_CHECK_LEVEL", ""), log)
     timeout = environ.get(PREFIX + "CRM_meta_timeout", "")
     seconds = int(timeout) / 1000 if timeout.isascii() and timeout.isdigit() and len(timeout) < 12 else 0
@@ -138,7 +152,11 @@ def _trace_path(action: str) -> str:
 
 
 def _unexpected(action: str, error: Exception) -> str:
-    """Write the traceback into a file of its own; return the one line that says where."""
+    """Write the traceback into a file of its own; return the one line that says where. A node that lacks memory or descriptors is no
+    matter for a report."""
+    from cjc_agent.tools import procfs
+    if procfs.words(error).endswith(procfs.LACKS):
+        return "agent: " + procfs.words(error)
     import traceback
 
     from cjc_agent.tools import statefile

@@ -8,7 +8,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import values
 from cjc_agent.settings.parameters import Settings
 from cjc_agent.tools import blockdevice, mountinfo
-from cjc_agent.tools.command import Runner
+from cjc_agent.tools.command import UNSTARTED, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
@@ -320,6 +320,8 @@ class BlockDisk(MountedDisk):
 
     def _wait_unused(self, path: str, deadline: Deadline) -> None:
         result = blockdevice.wait_unused(path, self._runner, deadline)
+        if result.outcome == UNSTARTED:
+            raise LayerError("whether %s is in use on this node could not be seen: %s" % (path, result.words()))
         if blockdevice.is_in_use(result):
             raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
                 path, self._users(), result.words()))

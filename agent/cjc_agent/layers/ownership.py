@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from cjc_agent.settings.child_environment import CALL_MARK
-from cjc_agent.tools import addresses, holders, mountinfo, processes, sockets
+from cjc_agent.tools import addresses, holders, mountinfo, processes, procfs, sockets
 from cjc_agent.tools.processes import Process
 
 TYPE_CHECKING = False
@@ -66,6 +66,15 @@ class Look:
 def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     """Look at all processes for one site."""
     census = Census()
+    try:
+        _take(census, look, runner, deadline)
+    except OSError as error:  # no descriptor left, no memory: what was not seen may be there
+        census.complete = False
+        census.obstacles.append("processes cannot be looked at: %s" % procfs.words(error))
+    return census
+
+
+def _take(census: Census, look: Look, runner: Runner, deadline: Deadline) -> None:
     table = {pid: process for pid, process in processes.table().items() if pid > 1 and not process.dead}
     session = table[os.getpid()].session
     ours = processes.ancestors(table, os.getpid()) | {pid for pid, process in table.items() if process.session == session}
@@ -95,7 +104,6 @@ def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
     _by_listening(census, table, others, {addresses.packed(vip): vip for vip in look.vips}, look.port)
     if look.scope:
         _by_holding(census, table, look.scope, [pid for pid in table if pid not in strangers], runner, deadline)
-    return census
 
 
 OURS, OTHERS, CALL, PRODUCT = "S", "O", "C", "P"  # carries our site, another one; is our own call; its program lies below nqs_home

@@ -107,7 +107,7 @@ class Site:
 
     # -- start ---------------------------------------------------------------------------------------------------------------------
 
-    def start(self, deadline: Deadline, note: Callable[[], None], disk_was_up: bool) -> bool:
+    def start(self, deadline: Deadline, note: Callable[[], object], disk_was_up: bool) -> bool:
         """Bring the site up; return whether anything was started, in either case only after status said that it runs. Raise LayerError.
 
         The disk must be up now. `disk_was_up` false: this action has mounted it, so that no site was running, unless something of it is
@@ -302,6 +302,8 @@ class Site:
                 return "no TCP connection to %s port %d: %s: %s" % (vip, port, complaint, SEE_LOG)
         census = self.census()
         if not census.daemons and not census.product:
+            if not census.complete:  # they were not seen, which is not to say that they are not there
+                return "; ".join(census.obstacles)
             return "status says running, but no process of site %s is found: %s" % (self._settings.site, SEE_LOG)
         # the kernel accepts connections for a stopped process too (tried)
         frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]

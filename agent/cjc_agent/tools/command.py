@@ -15,7 +15,7 @@ import os
 import select
 from time import monotonic
 
-from cjc_agent.tools import statefile
+from cjc_agent.tools import procfs, statefile
 from cjc_agent.tools.deadline import Deadline
 
 try:  # the C half: `signal` itself imports enum, 5 ms of a monitor's 15
@@ -35,6 +35,7 @@ SHOWN_OUTPUT = 4096  # bytes kept of the beginning and of the end
 KILL_GRACE = 0.5  # seconds in which SIGKILL ends anything that can be ended
 
 # how a command ended
+CANNOT_RUN = 126  # exit code, as a shell's
 EXITED, SIGNALLED, TIMED_OUT, STUCK, UNSTARTED = "exited", "signalled", "timed out", "stuck", "unstarted"
 
 
@@ -131,9 +132,9 @@ class Runner:
             if result.ok:
                 break
             waiting = waiting[len(lines):]
-            if begun:
+            if begun and not _lacked(result):
                 suspects.append(waiting.pop(0))
-            elif not lines and result.outcome != TIMED_OUT:
+            elif _lacked(result) or (not lines and result.outcome != TIMED_OUT):
                 raise TimeoutError(errno.ETIMEDOUT, "not all processes could be looked at: %s" % result.words())
             patience = 0.5
         return suspects
@@ -157,12 +158,12 @@ class Runner:
         try:
             output = _memory_file()
         except OSError as error:
-            return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
+            return self._done(_unstarted(name, error))
         try:
             try:
                 pid = _fork(work, output)
             except OSError as error:
-                return self._done(Result(name, UNSTARTED, error.errno or -1, str(error.strerror)))
+                return self._done(_unstarted(name, error))
             outcome, code = self._finish(name, pid, deadline, output)
             _seal(output)
             return self._done(Result(name, outcome, code, _read_back(output, whole=not remember), monotonic() - began))
@@ -194,8 +195,8 @@ class Runner:
 
     def _abandon(self, name: str, pid: int) -> None:
         from cjc_agent.tools import processes
-        process = processes.read(pid)
         try:
+            process = processes.read(pid)
             lines = (statefile.read(self._note_path) or b"").decode("utf-8", "replace")
             lines = "".join(line + "\n" for line in lines.splitlines() if _noted(line)[0] and _noted(line)[2] != name)
             statefile.write(self._note_path, ("%s%d %d %s\n" % (lines, pid, process.start if process else 0, name)).encode())
@@ -217,6 +218,15 @@ class Runner:
             if process and process.start == start and process.state != "Z":
                 return pid
         return 0
+
+
+def _unstarted(name: str, error: OSError) -> Result:
+    return Result(name, UNSTARTED, error.errno or -1, "%s: %s" % (error.strerror, procfs.LACKS))
+
+
+def _lacked(result: Result) -> bool:
+    """Whether a child of ours ended for want of descriptors or memory: that tells nothing about what it was looking at."""
+    return result.exit_code == CANNOT_RUN or (result.outcome == SIGNALLED and result.code == signals.SIGKILL)  # by the kernel's OOM killer
 
 
 def _noted(line: str) -> tuple[int, int, str]:
@@ -295,6 +305,9 @@ def _fork(work: Callable[[], None], output: int) -> int:
         _keep_only(output)
         os.chdir("/")
         work()
+    except (OSError, MemoryError) as error:  # no descriptor left, no /dev/null: as if the command could not be executed
+        os.write(2, ("cannot be run: %s" % (error or procfs.LACKS)).encode("utf-8", "replace"))
+        os._exit(CANNOT_RUN)
     finally:  # whatever was raised: the child must not climb the parent's stack
         os._exit(70)
 
@@ -304,10 +317,9 @@ def _keep_only(output: int) -> None:
 
     What we inherited from the cluster's daemon is not JobCenter's; and a child that hangs must not keep the daemon's pipes open.
     """
-    null = os.open("/dev/null", os.O_RDWR)
-    os.dup2(null, 0)
+    os.dup2(output, 2)  # first, so that it can be said what fails
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(os.open("/dev/null", os.O_RDWR), 0)
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2:
             _close(int(name))

@@ -86,11 +86,7 @@ def _by_links(pid: int, folder: str, bound: set[str]) -> str:
     for name, how in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
         if mountinfo.is_below(processes.link(pid, name), folder):
             return how
-    try:
-        names = os.listdir("/proc/%d/fd" % pid)
-    except OSError:
-        return ""
-    for name in names:
+    for name in processes.descriptors(pid):
         target = processes.link(pid, "fd/" + name)
         if mountinfo.is_below(target, folder):
             return "open file"
@@ -112,5 +108,5 @@ def _by_maps(pid: int, folder: str) -> str:
 def _mounted_for(pid: int, device: str) -> bool:
     try:
         return any(mount.device == device for mount in mountinfo.read(str(pid)))
-    except OSError:
-        return False
+    except OSError as error:
+        return processes.unless_lacking(error, False)

@@ -35,12 +35,19 @@ class Lock:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except (BlockingIOError, PermissionError):
                 continue
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, ("%d %s %d\n" % (os.getpid(), what, time.time())).encode(), 0)
+            self._sign(what)
             return
         holder = os.pread(self._descriptor, 200, 0).decode("utf-8", "replace").split()
         self.release()
         raise Busy("%s (pid %s) works on this site" % (holder[1], holder[0]) if len(holder) == 3 else "another action works on this site")
+
+    def _sign(self, what: str) -> None:
+        """Say in the file who has the lock. That the state folder is full takes nothing from the lock."""
+        try:
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, ("%d %s %d\n" % (os.getpid(), what, time.time())).encode(), 0)
+        except OSError:
+            pass
 
     def is_held(self) -> bool:
         """Whether somebody else has the lock now. It is only looked at, not taken; where there is no lock file nobody has it.

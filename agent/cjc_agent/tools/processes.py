@@ -9,7 +9,9 @@ from cjc_agent.tools.deadline import Deadline
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 
 class Process:
@@ -53,19 +55,34 @@ def read(pid: int) -> Process | None:
 
 
 def contents(pid: int, name: str) -> bytes:
-    """Return the bytes of /proc/PID/name; nothing when the process has gone or may not be read."""
+    """Return the bytes of /proc/PID/name; nothing when the process has gone or may not be read. Raise OSError when we lack what reading needs."""
     try:
         return procfs.read("/proc/%d/%s" % (pid, name))
-    except OSError:
-        return b""
+    except OSError as error:
+        return unless_lacking(error, b"")
+
+
+def unless_lacking(error: OSError, value: T) -> T:
+    """Return `value` for a process that has gone or may not be looked at; one that only we could not look at is not gone: raise."""
+    if error.errno in procfs.LACKING:
+        raise error
+    return value
 
 
 def link(pid: int, name: str) -> str:
     """Return where /proc/PID/name points, as text (the target itself is not touched); "" when there is nothing."""
     try:
         return os.readlink("/proc/%d/%s" % (pid, name))
-    except OSError:
-        return ""
+    except OSError as error:
+        return unless_lacking(error, "")
+
+
+def descriptors(pid: int) -> list[str]:
+    """Return the names below /proc/PID/fd; none when the process has gone or may not be looked at."""
+    try:
+        return os.listdir("/proc/%d/fd" % pid)
+    except OSError as error:
+        return unless_lacking(error, [])
 
 
 def environment(pid: int) -> list[bytes]:

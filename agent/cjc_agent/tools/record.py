@@ -84,11 +84,16 @@ def _understood(data: bytes) -> Record | None:
         record.resident = None if record.resident is None else _identity(record.resident)
         record.before = None if record.before is None else [_identity(pair) for pair in record.before]
         texts = [record.instance, record.boot, *record.settings.values(), *record.disk.values()]
-        if all(type(text) is str for text in texts) and type(record.port) is int and 0 <= record.port < 65536:
+        if all(_is_text(text) for text in texts) and type(record.port) is int and 0 <= record.port < 65536:
             return record
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return None
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that the kernel would take: no zeros and no lone surrogates."""
+    return type(value) is str and "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _identity(pair: Any) -> tuple[int, int]:

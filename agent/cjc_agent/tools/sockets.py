@@ -78,11 +78,7 @@ def owners(inodes: Iterable[int], pids: Iterable[int]) -> dict[int, set[int]]:
     wanted = {"socket:[%d]" % inode: inode for inode in inodes}
     found: dict[int, set[int]] = {inode: set() for inode in wanted.values()}
     for pid in pids if wanted else ():
-        try:
-            names = os.listdir("/proc/%d/fd" % pid)
-        except OSError:
-            continue
-        for name in names:
+        for name in processes.descriptors(pid):
             inode = wanted.get(processes.link(pid, "fd/" + name))
             if inode is not None:
                 found[inode].add(pid)

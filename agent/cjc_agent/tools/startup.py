@@ -9,6 +9,17 @@ except ImportError:
     import signal as signals  # type: ignore[no-redef]
 
 
+def blind() -> str:
+    """Return words for why nothing of this node can be seen, "" when it can: /proc is missing, or tells of another pid namespace than ours,
+    in which a pid is somebody else's."""
+    try:
+        if os.readlink("/proc/self") == str(os.getpid()):
+            return ""
+    except OSError:
+        pass
+    return "/proc of this pid namespace is not mounted: mount -t proc proc /proc"
+
+
 def settle() -> None:
     """Open descriptors 0-2 where they are closed, leave a working directory that may be unreadable, set the umask, drop what must not leak.
 
