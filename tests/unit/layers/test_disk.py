@@ -303,7 +303,7 @@ def test_stop_leaves_a_stranger_on_our_mount_point_alone(monkeypatch, log):
 
 def test_stop_that_cannot_unmount_names_what_is_left(monkeypatch, log):
     runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."))
-    with pytest.raises(LayerError, match=r"/dev/sdb1 \(ext4\) on /share is still mounted: "):
+    with pytest.raises(LayerError, match=r"/dev/sdb1 \(ext4\) on /share is still mounted, held by no process that is seen: "):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.2))
 
 
@@ -367,7 +367,7 @@ def test_stop_unmounts_what_was_recorded_though_the_path_names_another_device_no
 def test_stop_ends_who_holds_the_mount_and_names_them(monkeypatch, log, sleeper):
     holder = sleeper()
     runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."), each={holder.pid: "open file"})
-    with pytest.raises(LayerError, match=r"still mounted, held by .*\[%d\].*\(open file\): end them: .*target is busy" % holder.pid):
+    with pytest.raises(LayerError, match=r"still mounted, held by .*\[%d\].*\(open file\): end them, or restart this node: .*target is busy" % holder.pid):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.5))
     assert processes.wait_gone([holder], Deadline(5)) == []
     assert any("[%d]" % holder.pid in text and "TERM" in text for level, text in log.said if level == "warning")
