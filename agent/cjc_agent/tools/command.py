@@ -60,7 +60,7 @@ class Result:
     def words(self, remedy: str = "") -> str:
         """One clause for people: what was run, how it ended, what to do about it (`remedy`), and the last thing it said.
 
-        In this order: crm_mon shows the first 128 characters of a reason.
+        In this order: crm_mon shows the first 128 characters of a reason. What could not even be started has its own remedy.
         """
         said = self.output.strip().rsplit("\n", 1)[-1].strip()
         how = {
@@ -70,7 +70,7 @@ class Result:
             STUCK: "cannot be ended, not even by SIGKILL (pid %d)" % self.code,
             UNSTARTED: "could not be started",
         }[self.outcome]
-        if remedy:
+        if remedy and self.outcome != UNSTARTED:
             return "%s %s: %s%s" % (self.name, how, remedy, " - it said: " + said if said else "")
         return "%s %s%s" % (self.name, how, ": " + said if said else "")
 
