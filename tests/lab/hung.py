@@ -24,14 +24,15 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 class HungFileSystem:
     """Mounted on `folder` until `close`. `source` and `fstype` are what mountinfo shows (fstype: fuse or fuse.x).
 
+    `user`: as if that uid had mounted it with fusermount: nobody else, not even root, gets into it.
     With `has_file`, every name in it is a file that can be opened, read and mapped; only writes hang.
     """
 
-    def __init__(self, folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False) -> None:
+    def __init__(self, folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False, user: int = 0) -> None:
         self.folder, self._has_file = folder, has_file
         self._files: dict[bytes, int] = {}  # name -> node
         self._descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        self._connection = mount_fuse(self._descriptor, folder, source, fstype)
+        self._connection = mount_fuse(self._descriptor, folder, source, fstype, user)
         answer_init(self._descriptor)
         self.requests = 0
         self._reader = threading.Thread(target=self._swallow, daemon=True)
@@ -68,9 +69,9 @@ class HungFileSystem:
         os.close(self._descriptor)
 
 
-def mount_fuse(descriptor: int, folder: pathlib.Path, source: str, fstype: str) -> str:
-    """Mount a FUSE file system, served at an open /dev/fuse; return its connection's number."""
-    options = "fd=%d,rootmode=40000,user_id=0,group_id=0,allow_other" % descriptor
+def mount_fuse(descriptor: int, folder: pathlib.Path, source: str, fstype: str, user: int = 0) -> str:
+    """Mount a FUSE file system, served at an open /dev/fuse, as `user` would with fusermount; return its connection's number."""
+    options = "fd=%d,rootmode=40000,user_id=%d,group_id=%d%s" % (descriptor, user, user, "" if user else ",allow_other")
     if LIBC.mount(source.encode(), str(folder).encode(), fstype.encode(), 0, options.encode()):
         raise OSError(ctypes.get_errno(), "mount of a FUSE file system")
     shown = [line.split(" ") for line in pathlib.Path("/proc/self/mountinfo").read_text().split("\n")]

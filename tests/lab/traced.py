@@ -32,11 +32,11 @@ def main_ended(log: pathlib.Path) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def trace(site: Site, action: str, calls: str, code: int = 0, command: tuple[str, ...] = (), **changes: str) -> str:
+def trace(site: Site, action: str, calls: str, /, code: int = 0, command: tuple[str, ...] = (), **changes: str) -> str:
     """Run an action under strace, which notes the system `calls`; return its log. `command`: instead of the agent and its action."""
     log = site.state.parent / ("strace-" + action)
     log.unlink(missing_ok=True)
-    words = ["strace", "-I2", "-f", "-v", "-s", "100000", "-e", "trace=" + calls, "-o", str(log), *(command or (AGENT, action))]
+    words = ["/usr/bin/strace", "-I2", "-f", "-v", "-s", "100000", "-e", "trace=" + calls, "-o", str(log), *(command or (AGENT, action))]
     tracer = site.popen(*words, env=site.call_environment(**changes), stdout=-3, stderr=-3)
     wait_until(lambda: main_ended(log) is not None, 60)
     tracer.terminate()  # strace would wait for the daemons: let it go of them
@@ -46,10 +46,10 @@ def trace(site: Site, action: str, calls: str, code: int = 0, command: tuple[str
     return text
 
 
-def execs_of(site: Site, action: str, code: int = 0, command: tuple[str, ...] = (), **changes: str) -> list[Exec]:
+def execs_of(site: Site, action: str, /, code: int = 0, command: tuple[str, ...] = (), **changes: str) -> list[Exec]:
     """Run an action under strace; return every successful execve in the whole tree, in order. The first is strace's own."""
     found = []
-    for line in trace(site, action, "execve,execveat", code, command, **changes).split("\n"):
+    for line in trace(site, action, "execve,execveat", code=code, command=command, **changes).split("\n"):
         match = re.match(r'\d+ +execve\("((?:[^"\\]|\\.)*)", \[(.*?)\], \[(.*)\](?:\) += 0| <unfinished \.\.\.>)$', line)
         if match:
             words, environment = ([_plain(word) for word in re.findall(r'"((?:[^"\\]|\\.)*)"', match.group(part))] for part in (2, 3))

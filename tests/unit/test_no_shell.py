@@ -13,7 +13,8 @@ WRAPPERS = [ROOT / "ocf" / "jobcenter", ROOT / "packaging" / "cjc-agent"]
 STARTERS = {"fork", "forkpty", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp", "execvpe", "posix_spawn", "posix_spawnp",
             "spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve", "spawnvp", "spawnvpe", "startfile"}
 SHELLS = {"os.system", "os.popen"}
-MODULES = {"subprocess", "pickle", "marshal", "shelve", "dill", "pty", "commands", "popen2", "multiprocessing", "concurrent", "asyncio", "ctypes", "code", "runpy"}
+MODULES = {"subprocess", "pickle", "marshal", "shelve", "dill", "pty", "commands", "popen2", "multiprocessing", "concurrent", "asyncio", "ctypes", "code",
+           "runpy"}
 FROM_TEXT = {"eval", "exec", "compile", "__import__", "execfile"}
 
 
