@@ -23,8 +23,9 @@ def find(folder: str, device: str, pids: Iterable[int], runner: Runner, deadline
     known = {ours: True}
 
     def how(pid: int) -> str:
-        namespace = processes.link(pid, "ns/mnt")
-        words = _by_links(pid, folder) or _by_maps(pid, folder)
+        through = processes.through(pid)
+        namespace = processes.link(pid, through + "ns/mnt")
+        words = _by_links(pid, through, folder) or _by_maps(pid, through, folder)
         if words and namespace not in known:
             known[namespace] = _mounted_for(pid, device)
         return words if words and known[namespace] else ""
@@ -39,7 +40,7 @@ def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
     known = {ours: False, "": False}
     found = []
     for pid in pids:
-        namespace = processes.link(pid, "ns/mnt")
+        namespace = processes.link(pid, processes.through(pid) + "ns/mnt")
         if namespace not in known:
             known[namespace] = _mounted_for(pid, device)
         if known[namespace]:
@@ -47,23 +48,23 @@ def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
     return found
 
 
-def _by_links(pid: int, folder: str) -> str:
+def _by_links(pid: int, through: str, folder: str) -> str:
     for name, how in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
-        if mountinfo.is_below(processes.link(pid, name), folder):
+        if mountinfo.is_below(processes.link(pid, through + name), folder):
             return how
     try:
-        names = os.listdir("/proc/%d/fd" % pid)
+        names = os.listdir("/proc/%d/%sfd" % (pid, through))
     except OSError:
         return ""
     for name in names:
-        if mountinfo.is_below(processes.link(pid, "fd/" + name), folder):
+        if mountinfo.is_below(processes.link(pid, "%sfd/%s" % (through, name)), folder):
             return "open file"
     return ""
 
 
-def _by_maps(pid: int, folder: str) -> str:
+def _by_maps(pid: int, through: str, folder: str) -> str:
     """/proc/PID/maps: address perms offset major:minor inode path."""
-    text = processes.contents(pid, "maps").decode("utf-8", "surrogateescape")
+    text = processes.contents(pid, through + "maps").decode("utf-8", "surrogateescape")
     for line in text.split("\n"):
         words = line.split(None, 5)
         if len(words) == 6 and mountinfo.is_below(words[5], folder):

@@ -42,7 +42,9 @@ def parse_stat(text: str) -> Process | None:
         head, tail = text.rsplit(")", 1)  # the name may hold anything, also ")"
         pid, comm = head.split(" (", 1)
         words = tail.split()
-        return Process(int(pid), int(words[1]), int(words[3]), int(words[4]), int(words[19]), words[0], comm)
+        # a first thread that has ended looks like a zombie while others work on, or still die: the process is gone when they are
+        state = "S" if words[0] == "Z" and int(words[17]) > 1 else words[0]
+        return Process(int(pid), int(words[1]), int(words[3]), int(words[4]), int(words[19]), state, comm)
     except (ValueError, IndexError):
         return None
 
@@ -70,7 +72,19 @@ def link(pid: int, name: str) -> str:
 
 def environment(pid: int) -> list[bytes]:
     """Return the NAME=value entries a process was started with, as it has left them; empty for kernel threads and zombies."""
-    return contents(pid, "environ").split(b"\0")
+    return contents(pid, through(pid) + "environ").split(b"\0")
+
+
+def through(pid: int) -> str:
+    """Return what to put before a name below /proc/PID: "", or "task/TID/" where the first thread has ended and others have not: what all
+    threads share (memory, files, folders) the kernel shows only there."""
+    if link(pid, "cwd"):
+        return ""
+    try:
+        others = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return ""
+    return next(("task/%s/" % other for other in others if link(pid, "task/%s/cwd" % other)), "")
 
 
 def table() -> dict[int, Process]:

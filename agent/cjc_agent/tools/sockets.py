@@ -78,12 +78,13 @@ def owners(inodes: Iterable[int], pids: Iterable[int]) -> dict[int, set[int]]:
     wanted = {"socket:[%d]" % inode: inode for inode in inodes}
     found: dict[int, set[int]] = {inode: set() for inode in wanted.values()}
     for pid in pids if wanted else ():
+        folder = processes.through(pid) + "fd"
         try:
-            names = os.listdir("/proc/%d/fd" % pid)
+            names = os.listdir("/proc/%d/%s" % (pid, folder))
         except OSError:
             continue
         for name in names:
-            inode = wanted.get(processes.link(pid, "fd/" + name))
+            inode = wanted.get(processes.link(pid, "%s/%s" % (folder, name)))
             if inode is not None:
                 found[inode].add(pid)
     return found
