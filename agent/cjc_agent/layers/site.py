@@ -44,7 +44,7 @@ class Site:
         if self._settings.port:
             return self._settings.port
         mounted, recorded = self._scope() is not None, self._record.port if self._record else 0
-        if recorded and (not mounted or self._lives()):  # daemon.conf may have been edited for the next start
+        if self._record and recorded and (not mounted or _any_lives(self._record.daemons)):  # daemon.conf may have been edited for the next start
             return recorded
         if mounted not in self._ports:
             from cjc_agent.settings import daemon_conf  # a healthy monitor does not need it
@@ -55,12 +55,6 @@ class Site:
             if not result.ok:
                 self._log.warning("site: %s: taking port %d: correct the file, or set `port`" % (result.words(), self._ports[mounted]))
         return self._ports[mounted]
-
-    def _lives(self) -> bool:
-        """Whether a daemon known from the record still lives."""
-        recorded = self._record.daemons if self._record else []
-        found = (processes.read(pid) for pid, _ in recorded)
-        return any(process and process.identity in recorded and not process.dead for process in found)
 
     def state(self, disk_up: bool, probing: bool = False) -> State:
         """RUNNING, STOPPED or FAILED. `disk_up` false: cjcpw is not called, and processes and listeners alone decide.
@@ -196,7 +190,7 @@ class Site:
 
     def is_another_life(self) -> bool:
         """Whether none of the daemons known from the record lives any more: a site that runs all the same was started again by hand."""
-        return bool(self._record and self._record.daemons) and not self._lives()
+        return bool(self.daemons) and not _any_lives(self.daemons)
 
     def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
@@ -330,6 +324,12 @@ def _without_mere_holders(census: Census) -> Census:
     for pid in census.mere_holders:
         census.daemons.pop(pid)
     return census
+
+
+def _any_lives(identities: list[tuple[int, int]]) -> bool:
+    """Whether at least one of these (pid, start) still lives."""
+    found = (processes.read(pid) for pid, _ in identities)
+    return any(process and process.identity in identities and not process.dead for process in found)
 
 
 def _remedy(answer: Result) -> str:
