@@ -436,6 +436,16 @@ def s_disk(site: Site, way: contextlib.AbstractContextManager[object]) -> Iterat
     site.umount()
 
 
+def no_warning(site: Site) -> None:
+    """Output alone is no reason to warn."""
+    assert not site.log.exists() or "WARNING" not in site.log.read_text(), site.log.read_text()
+
+
+def not_killed(site: Site) -> None:
+    """Once continued, a daemon ends in its own way when it is told to."""
+    assert "sending KILL" not in site.log.read_text(), site.log.read_text()
+
+
 def warned(text: str):  # type: ignore[no-untyped-def]
     """A look at the log: it must contain a text."""
     def look(site: Site) -> None:
@@ -589,7 +599,7 @@ FAULTS = [
     Fault(JOBCENTER, "cjcpw prints 100 MB", lambda site: simulator("output=100000000"), {
         START: See(0),
         RUNNING: See(0),
-        STOP: See(0, then=lambda site: no_warning(site)),
+        STOP: See(0, then=no_warning),
     }),
     Fault(JOBCENTER, "cjcpw prints without end", lambda site: wrapper(site, "status|start|stop) exec yes;;"), {
         START: See(FAILED, "cjcpw start did not end within", timeout=6, then=nothing_is_left),
@@ -642,10 +652,11 @@ FAULTS = [
     *[Fault(JOBCENTER, "%s dies" % role, lambda site, role=role: killed(site, role), {  # type: ignore[misc]
         RUNNING: See(FAILED, ("cjcpw status exited 2", "neither runs nor is stopped", role)), STOP: See(0)}) for role in ROLES],
     *[Fault(JOBCENTER, "%s is stopped by a signal" % role, lambda site, role=role: killed(site, role, number=signal.SIGSTOP), {  # type: ignore[misc]
-        RUNNING: See(0), RUNNING_10: See(FAILED, ("jcsim-%s[" % role, "stopped by a signal", "send CONT")), STOP: See(0)},
-            parameters=switches("stop_wait=1")) for role in ROLES],
+        RUNNING: See(0), RUNNING_10: See(FAILED, ("jcsim-%s[" % role, "stopped by a signal", "send CONT")), STOP: See(0, then=not_killed)},
+            parameters=switches("stop_wait=1"), quick=role != "log") for role in ROLES],
     Fault(JOBCENTER, "all daemons are stopped by a signal", lambda site: killed(site, *ROLES, number=signal.SIGSTOP), {
-        RUNNING: See(0), RUNNING_10: See(FAILED, ("jcsim-net[", "stopped by a signal", "send CONT")), STOP: See(0)}, parameters=switches("stop_wait=1")),
+        RUNNING: See(0), RUNNING_10: See(FAILED, ("jcsim-net[", "stopped by a signal", "send CONT")), STOP: See(0, then=not_killed)},
+          parameters=switches("stop_wait=1")),
     Fault(JOBCENTER, "the listener is stopped and its queue full", stopped_and_crowded, {
         RUNNING: See(0), RUNNING_10: See(FAILED, "no TCP connection to {vip} port 20816: timed out", timeout=10)},
           parameters=switches("stop_wait=1"), quick=False),
@@ -727,8 +738,3 @@ FAULTS = [
     Fault(JOBCENTER, "resident cjcpw cannot be executed", lambda site: other_cjcpw(site, ""), {
         START: See(FAILED, "126", then=nothing_is_left)}, parameters=RESIDENT),  # of its own exec, or of the first status call's
 ]
-
-
-def no_warning(site: Site) -> None:
-    """Output alone is no reason to warn."""
-    assert not site.log.exists() or "WARNING" not in site.log.read_text(), site.log.read_text()

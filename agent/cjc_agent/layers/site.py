@@ -281,6 +281,8 @@ class Site:
             for process in left:
                 if process.identity not in told:
                     processes.send(process, number)
+                    if process.state == "T":  # else TERM waits until somebody else sends CONT
+                        processes.send(process, signal.SIGCONT)
                     told.add(process.identity)
             processes.wait_gone(left, deadline.part(0.2))
             census = self.census()
