@@ -214,6 +214,8 @@ def validate(request: Request, level: int) -> Verdict:
     code, words = stack.site.host_complaint()
     if code:
         return Verdict({4: NOT_PERMITTED, 5: NOT_INSTALLED}.get(code, FAILED), "site: " + words)
+    if words:
+        request.log.warning("site: " + words)
     return _validate_directory(stack)
 
 

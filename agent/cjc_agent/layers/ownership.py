@@ -120,7 +120,7 @@ def _facts_of(site: str, nqs_home: str) -> Callable[[int], str]:
         entries = processes.environment(pid)
         carried = [entry for entry in entries if entry.startswith(b"NQS_SITE=")]
         flags = "" if not carried else OURS if site and carried[-1] == wanted else OTHERS
-        program = processes.link(pid, "exe")
+        program = processes.link(pid, processes.through(pid) + "exe")
         return flags + (CALL if mark in entries else "") + (PRODUCT if any(mountinfo.is_below(program, home) for home in homes) else "")
     return facts
 
@@ -162,4 +162,4 @@ def _by_listening(census: Census, table: dict[int, Process], others: set[int], v
             census.daemons[pid] = census.listeners[pid] = table[pid]
         if address in vips and not holding:
             who = " (%s)" % processes.describe(table[pid] for pid in owners[inode]) if owners[inode] else ""
-            census.obstacles.append("something listens on %s:%d%s: end it, or correct `port`" % (vips[address], port, who))
+            census.obstacles.append("something listens on %s:%d%s: give it another address" % (vips[address], port, who))

@@ -33,28 +33,29 @@ class Site:
                  deadline: Deadline) -> None:
         self._settings, self._runner, self._log, self._record = settings, runner, log, record
         self._scope, self._deadline = scope, deadline
-        self._port = 0  # as read from daemon.conf
+        self._ports: dict[bool, int] = {}  # as read from daemon.conf; with and without the site's own file
         self.daemons = list(record.daemons) if record else []
         self.resident = record.resident if record else None
         self.before = record.before if record else None
         self.launched = False  # whether this action has called cjcpw start
 
     def port(self) -> int:
-        """Return the TCP port: as set; as in daemon.conf, read in a child; as recorded, when the site's own file is not to be read."""
+        """Return the TCP port: as set; as recorded, while a daemon lives that was started with it or the site's own file is not to be read;
+        else as in daemon.conf, read in a child."""
         if self._settings.port:
             return self._settings.port
-        mounted = self._scope() is not None
-        if not self._port or not mounted:
-            if not mounted and self._record and self._record.port:
-                return self._record.port
+        mounted, recorded = self._scope() is not None, self._record.port if self._record else 0
+        if self._record and recorded and (not mounted or _any_lives(self._record.daemons)):  # daemon.conf may have been edited for the next start
+            return recorded
+        if mounted not in self._ports:
             from cjc_agent.settings import daemon_conf  # a healthy monitor does not need it
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
                                        self._deadline.part(5.0))
+            self._ports[mounted] = int(result.output) if result.ok else recorded or DEFAULT_PORT
             if not result.ok:
-                return self._record.port if self._record and self._record.port else DEFAULT_PORT
-            self._port = int(result.output)
-        return self._port
+                self._log.warning("site: %s: taking port %d: correct the file, or set `port`" % (result.words(), self._ports[mounted]))
+        return self._ports[mounted]
 
     def state(self, disk_up: bool, probing: bool = False) -> State:
         """RUNNING, STOPPED or FAILED. `disk_up` false: cjcpw is not called, and processes and listeners alone decide.
@@ -71,7 +72,7 @@ class Site:
             return state if state.stopped else State(FAILED, answer.words("but " + state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
-        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, SEE_LOG)))
+        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, _remedy(answer))))
 
     def _runs(self, deadline: Deadline) -> bool:
         return self._status(deadline).exit_code in self._settings.status_running and self._resident_state().running
@@ -84,8 +85,11 @@ class Site:
         return State(RUNNING, self._settings.site)
 
     def _by_evidence(self) -> State:
-        evidence = self.census().evidence()
-        return State(FAILED, evidence) if evidence else State(STOPPED, "no process and no listener of the site is left")
+        census = self.census()
+        evidence = census.evidence()
+        if not evidence:
+            return State(STOPPED, "no process and no listener of the site is left")
+        return State(FAILED, evidence)
 
     def census(self) -> Census:
         """Take one look at the node's processes."""
@@ -129,7 +133,7 @@ class Site:
         else:
             result = self._cjcpw("start", self._settings.start_args, deadline, call=False)
             if not result.ok:
-                raise LayerError(result.words(SEE_LOG))
+                raise LayerError(result.words(_remedy(result)))
             self._wait_running(deadline, 0)
         self.learn_daemons()
         state = self._resident_state()  # it may have ended while status was asked
@@ -167,7 +171,8 @@ class Site:
                 return
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
-        raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (SEE_LOG, answer.words() if answer else "no time left"))
+        remedy, said = (_remedy(answer), answer.words()) if answer else ("raise the operation's timeout", "no time left")
+        raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (remedy, said))
 
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
@@ -181,11 +186,12 @@ class Site:
                 return
         self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders)
         self.before = None
+        if _nobody(census):  # what status says is what counts; but who reads the log should know
+            self._log.warning("site: status says running, but no process of site %s is found: %s" % (self._settings.site, SEE_LOG))
 
     def is_another_life(self) -> bool:
         """Whether none of the daemons known from the record lives any more: a site that runs all the same was started again by hand."""
-        found = (processes.read(pid) for pid, _ in self.daemons)
-        return bool(self.daemons) and not any(process and process.identity in self.daemons and not process.dead for process in found)
+        return bool(self.daemons) and not _any_lives(self.daemons)
 
     def _find_resident(self, census: Census) -> Optional[tuple[int, int]]:
         name = self._settings.cjcpw.rsplit("/", 1)[-1].encode()
@@ -283,6 +289,8 @@ class Site:
             for process in aimed:
                 if process.identity not in told:
                     processes.send(process, number)
+                    if process.state == "T":  # else TERM waits until somebody else sends CONT
+                        processes.send(process, signal.SIGCONT)
                     told.add(process.identity)
             processes.wait_gone(aimed, deadline.part(0.2))
             census = self.census()
@@ -301,16 +309,21 @@ class Site:
             if complaint:
                 return "no TCP connection to %s port %d: %s: %s" % (vip, port, complaint, SEE_LOG)
         census = self.census()
-        if not census.daemons and not census.product:
-            if not census.complete:  # they were not seen, which is not to say that they are not there
-                return "; ".join(census.obstacles)
+        if _nobody(census):
             return "status says running, but no process of site %s is found: %s" % (self._settings.site, SEE_LOG)
-        # the kernel accepts connections for a stopped process too (tried)
-        frozen = [process for process in census.listeners.values() if process.state in ("T", "t")]
+        if not census.complete:  # what was not seen may be there, and stopped
+            return "; ".join(census.obstacles)
+        # the kernel accepts connections for a stopped process too (tried); a job, the child of a daemon, may have been stopped on purpose
+        known = {*self.daemons, self.resident}
+        frozen = [process for process in census.daemons.values() if process.state in ("T", "t") and (
+            process.pid in census.listeners or process.identity in known and (process.ppid not in census.daemons or self._is_resident(process.ppid)))]
         return "%s stopped by a signal: send CONT, or restart the site" % processes.describe(frozen) if frozen else ""
 
+    def _is_resident(self, pid: int) -> bool:
+        return self.resident is not None and self.resident[0] == pid
+
     def host_complaint(self) -> tuple[int, str]:
-        """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words). It runs in a child that may be abandoned."""
+        """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words; with 0 a warning). It runs in a child that may be abandoned."""
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
             return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check the file system that they are on"))
@@ -323,6 +336,22 @@ def _without_mere_holders(census: Census) -> Census:
     for pid in census.mere_holders:
         census.daemons.pop(pid)
     return census
+
+
+def _any_lives(identities: list[tuple[int, int]]) -> bool:
+    """Whether at least one of these (pid, start) still lives."""
+    found = (processes.read(pid) for pid, _ in identities)
+    return any(process and process.identity in identities and not process.dead for process in found)
+
+
+def _remedy(answer: Result) -> str:
+    """What to do about a cjcpw call that failed."""
+    return "correct it or set `cjcpw`" if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND) else SEE_LOG
+
+
+def _nobody(census: Census) -> bool:
+    """Whether a census was taken in which there is no process of the site, and none whose program is the product's."""
+    return census.complete and not census.daemons and not census.product
 
 
 def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:
@@ -348,6 +377,8 @@ def _look(settings: Settings, programs: list[str]) -> str:
             pwd.getpwnam(settings.user)
         except KeyError:
             return "5 user %s is not known on this node: create the user or set `user`" % settings.user
+    if os.stat(there[0]).st_mode & 0o002:
+        return "0 %s can be written by everybody, who thus becomes %s: chmod o-w it" % (there[0], settings.user or "root")
     return "0 "
 
 

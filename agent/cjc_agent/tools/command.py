@@ -32,6 +32,7 @@ TOOL_ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C.UTF-8", "LANG": "C.UTF-8"}  # for
 LARGEST_OUTPUT = 32 << 20  # bytes; looked at every WATCH seconds, so that a command that prints without end cannot eat the memory
 WATCH = 0.05
 SHOWN_OUTPUT = 4096  # bytes kept of the beginning and of the end
+LONGEST_SAID = 200  # characters of its last line that are repeated: what it is about and what to do must not drown in it
 KILL_GRACE = 0.5  # seconds in which SIGKILL ends anything that can be ended
 
 # how a command ended
@@ -63,6 +64,7 @@ class Result:
         In this order: crm_mon shows the first 128 characters of a reason. What could not even be started has its own remedy.
         """
         said = self.output.strip().rsplit("\n", 1)[-1].strip()
+        said = said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID] + "..."
         how = {
             EXITED: "exited %d" % self.code,
             SIGNALLED: "was ended by signal %d" % self.code,
@@ -121,7 +123,7 @@ class Runner:
         suspects = []
         while waiting:
             if deadline.expired():
-                raise TimeoutError(errno.ETIMEDOUT, "no time left to look at all processes")
+                raise TimeoutError(errno.ETIMEDOUT, "no time left to look at all processes: raise the operation's timeout")
             todo = waiting
             result = self._bounded(name, deadline.part(patience), lambda todo=todo: _each(function, todo), remember=False)  # type: ignore[misc]
             if result.outcome == UNSTARTED:

@@ -27,8 +27,9 @@ def find(folder: str, device: str, pids: Iterable[int], runner: Runner, deadline
     bound = _bound_sockets(folder)
 
     def how(pid: int) -> str:
-        namespace = processes.link(pid, "ns/mnt")
-        words = _by_links(pid, folder, bound) or _by_maps(pid, folder)
+        through = processes.through(pid)
+        namespace = processes.link(pid, through + "ns/mnt")
+        words = _by_links(pid, through, folder, bound) or _by_maps(pid, through, folder)
         if words and namespace not in known:
             known[namespace] = _mounted_for(pid, device)
         return words if words and known[namespace] else ""
@@ -43,7 +44,7 @@ def in_other_namespaces(device: str, pids: Iterable[int]) -> list[int]:
     known = {ours: False, "": False}
     found = []
     for pid in pids:
-        namespace = processes.link(pid, "ns/mnt")
+        namespace = processes.link(pid, processes.through(pid) + "ns/mnt")
         if namespace not in known:
             known[namespace] = _mounted_for(pid, device)
         if known[namespace]:
@@ -82,12 +83,12 @@ def _bound_sockets(folder: str) -> set[str]:
     return {"socket:[%s]" % words[6] for words in lines if len(words) == 8 and mountinfo.is_below(words[7], folder)}
 
 
-def _by_links(pid: int, folder: str, bound: set[str]) -> str:
+def _by_links(pid: int, through: str, folder: str, bound: set[str]) -> str:
     for name, how in (("cwd", "working directory"), ("root", "root directory"), ("exe", "program")):
-        if mountinfo.is_below(processes.link(pid, name), folder):
+        if mountinfo.is_below(processes.link(pid, through + name), folder):
             return how
-    for name in processes.descriptors(pid):
-        target = processes.link(pid, "fd/" + name)
+    for name in processes.descriptors(pid, through):
+        target = processes.link(pid, "%sfd/%s" % (through, name))
         if mountinfo.is_below(target, folder):
             return "open file"
         if target in bound:
@@ -95,9 +96,9 @@ def _by_links(pid: int, folder: str, bound: set[str]) -> str:
     return ""
 
 
-def _by_maps(pid: int, folder: str) -> str:
+def _by_maps(pid: int, through: str, folder: str) -> str:
     """/proc/PID/maps: address perms offset major:minor inode path."""
-    text = processes.contents(pid, "maps").decode("utf-8", "surrogateescape")
+    text = processes.contents(pid, through + "maps").decode("utf-8", "surrogateescape")
     for line in text.split("\n"):
         words = line.split(None, 5)
         if len(words) == 6 and mountinfo.is_below(words[5], folder):

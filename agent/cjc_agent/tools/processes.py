@@ -44,7 +44,9 @@ def parse_stat(text: str) -> Process | None:
         head, tail = text.rsplit(")", 1)  # the name may hold anything, also ")"
         pid, comm = head.split(" (", 1)
         words = tail.split()
-        return Process(int(pid), int(words[1]), int(words[3]), int(words[4]), int(words[19]), words[0], comm)
+        # a first thread that has ended looks like a zombie while others work on, or still die: the process is gone when they are
+        state = "S" if words[0] == "Z" and int(words[17]) > 1 else words[0]
+        return Process(int(pid), int(words[1]), int(words[3]), int(words[4]), int(words[19]), state, comm)
     except (ValueError, IndexError):
         return None
 
@@ -77,17 +79,29 @@ def link(pid: int, name: str) -> str:
         return unless_lacking(error, "")
 
 
-def descriptors(pid: int) -> list[str]:
-    """Return the names below /proc/PID/fd; none when the process has gone or may not be looked at."""
+def descriptors(pid: int, through: str = "") -> list[str]:
+    """Return the names below /proc/PID/fd (see `through`); none when the process has gone or may not be looked at."""
     try:
-        return os.listdir("/proc/%d/fd" % pid)
+        return os.listdir("/proc/%d/%sfd" % (pid, through))
     except OSError as error:
         return unless_lacking(error, [])
 
 
 def environment(pid: int) -> list[bytes]:
     """Return the NAME=value entries a process was started with, as it has left them; empty for kernel threads and zombies."""
-    return contents(pid, "environ").split(b"\0")
+    return contents(pid, through(pid) + "environ").split(b"\0")
+
+
+def through(pid: int) -> str:
+    """Return what to put before a name below /proc/PID: "", or "task/TID/" where the first thread has ended and others have not: what all
+    threads share (memory, files, folders) the kernel shows only there."""
+    if link(pid, "cwd"):
+        return ""
+    try:
+        others = os.listdir("/proc/%d/task" % pid)
+    except OSError:
+        return ""
+    return next(("task/%s/" % other for other in others if link(pid, "task/%s/cwd" % other)), "")
 
 
 def table() -> dict[int, Process]:

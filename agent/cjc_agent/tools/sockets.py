@@ -78,8 +78,9 @@ def owners(inodes: Iterable[int], pids: Iterable[int]) -> dict[int, set[int]]:
     wanted = {"socket:[%d]" % inode: inode for inode in inodes}
     found: dict[int, set[int]] = {inode: set() for inode in wanted.values()}
     for pid in pids if wanted else ():
-        for name in processes.descriptors(pid):
-            inode = wanted.get(processes.link(pid, "fd/" + name))
+        through = processes.through(pid)
+        for name in processes.descriptors(pid, through):
+            inode = wanted.get(processes.link(pid, "%sfd/%s" % (through, name)))
             if inode is not None:
                 found[inode].add(pid)
     return found

@@ -16,7 +16,7 @@ from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTART
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.processes import Process
 from cjc_agent.tools.record import Record
-from unit.helpers import Script, settings
+from unit.helpers import Script, Words, settings
 
 DAEMON = Process(1 << 29, 1, 1, 0, 5, "S", "nqsdaemon")
 
@@ -157,6 +157,25 @@ def test_port(log, given, record, mounted, answer, port):
     assert len(runner.asked) == (1 if answer else 0)
     made.port()
     assert len(runner.asked) <= 1 or not mounted or answer is not SAID, "what the mounted site DB says is read once"
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_while_a_recorded_daemon_lives_its_port_counts(log, sleeper, mounted):
+    """daemon.conf may have been edited for the next start."""
+    alive, runner = sleeper(), Script(call=SAID)
+    for daemons, port in (([(1 << 30, 5), alive.identity], 20999), ([(alive.pid, alive.start + 1)], 4321 if mounted else 20999)):
+        made = Site(settings(), runner, log, recorded(daemons=daemons), lambda: ("/share", "8:17") if mounted else None, Deadline(5))
+        assert made.port() == port
+
+
+@pytest.mark.parametrize("record", [None, recorded(port=0)])
+@pytest.mark.parametrize("mounted", [True, False])
+def test_a_daemon_conf_that_cannot_be_read_is_warned_about_and_waited_for_once(record, mounted):
+    log, runner = Words(), Script(call=LATE)
+    made = Site(settings(), runner, log, record, lambda: ("/share", "8:17") if mounted else None, Deadline(5))
+    assert [made.port(), made.port()] == [20816, 20816] and len(runner.asked) == 1
+    (level, text), = log.said
+    assert level == "warning" and "taking port 20816" in text
 
 
 def test_the_port_is_read_of_the_site_db_only_while_it_is_mounted(monkeypatch, log, runner):
@@ -320,6 +339,37 @@ def test_a_running_site_has_a_process(monkeypatch, log, census, good):
     assert (made.check_service(Deadline(1)) == "") is good
     census.product.append(700)  # a daemon that has overwritten its environment
     assert made.check_service(Deadline(1)) == ""
+
+
+@pytest.mark.parametrize("who, state, seen", [
+    ("listener", "T", True), ("recorded", "T", True), ("resident", "T", True), ("of the resident", "T", True), ("recorded", "t", True),
+    ("recorded", "S", False), ("listener", "D", False), ("job", "T", False), ("unknown", "T", False),
+])
+def test_a_daemon_stopped_by_a_signal_is_seen_and_a_job_may_be(monkeypatch, log, who, state, seen):
+    parent = {"job": 100, "of the resident": 200}.get(who, 1)
+    process, census = Process(101, parent, 101, 0, 5, state, "nqsd"), census_of([], [100, 200])
+    census.daemons[101] = process
+    if who == "listener":
+        census.listeners[101] = process
+    known = [(100, 5), *([] if who in ("unknown", "listener") else [(101, 5)])]
+    record = recorded(daemons=known, resident=(101, 5) if who == "resident" else (200, 5))
+    monkeypatch.setattr(ownership, "take", lambda *_: census)
+    complaint = Site(settings(port="1234"), Script(), log, record, lambda: None, Deadline(5)).check_service(Deadline(1))
+    assert ("nqsd[101]" in complaint and "send CONT" in complaint) if seen else complaint == ""
+
+
+def test_a_running_site_of_which_nobody_is_found_is_warned_about(monkeypatch):
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of([], []))
+    log = Words()
+    Site(settings(port="1234"), Script(), log, None, lambda: None, Deadline(5)).learn_daemons()
+    assert [level for level, text in log.said if "no process of site jobsiteA is found" in text] == ["warning"]
+
+
+@pytest.mark.parametrize("code, remedy", [(126, "set `cjcpw`"), (127, "set `cjcpw`"), (2, "JobCenter's own log"), (255, "JobCenter's own log")])
+def test_a_cjcpw_that_cannot_be_run_is_not_in_jobcenter_s_log(site, code, remedy):
+    assert site(answered(EXITED, code)).state(True).reason.endswith(remedy)
+    with pytest.raises(LayerError, match=remedy):
+        site(answered(EXITED, code)).start(Deadline(0.1), lambda: None, False)
 
 
 @pytest.mark.parametrize("answers, resident", [({}, None), ({100: "yes"}, (100, 5)), ({100: None, 101: "yes"}, (101, 5)), ({100: None}, None)])

@@ -3,8 +3,10 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import signal
+import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,6 +78,26 @@ def test_alive_is_about_this_very_process(sleeper, start):
     assert processes.alive(child)
     assert not processes.alive(process(child.pid, start=child.start + 1)), "a namesake"
     assert not processes.alive(process(1 << 30))
+
+
+FIRST_THREAD_ENDS = """import ctypes, os, threading, time
+threading.Thread(target=lambda: (time.sleep(0.2), print('ready', flush=True), time.sleep(1000))).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)  # exit(2): this thread alone
+"""
+
+
+def test_a_process_lives_as_long_as_its_last_thread(start):
+    """Its first one has ended: the kernel calls it a zombie, and shows what it holds through another thread only."""
+    child = start([sys.executable, "-c", FIRST_THREAD_ENDS], env={"NQS_SITE": "jobsiteA"}, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    wait_until(lambda: ") Z " in Path("/proc/%d/stat" % child.pid).read_text())
+    found = processes.read(child.pid)
+    assert not found.dead and processes.alive(found)
+    assert processes.through(child.pid).startswith("task/") and processes.through(os.getpid()) == ""
+    assert b"NQS_SITE=jobsiteA" in processes.environment(child.pid)
+    assert processes.link(child.pid, processes.through(child.pid) + "exe") == os.path.realpath(sys.executable)
+    os.kill(child.pid, 9)
+    assert processes.wait_gone([found], Deadline(5)) == [] and processes.through(child.pid) == ""
 
 
 def test_a_zombie_is_dead(start):
