@@ -74,7 +74,8 @@ def test_a_stopped_code_is_never_believed_alone(site, code, left, status, probin
 @pytest.mark.parametrize("left", ["", "process", "listener"])
 def test_everything_else_is_failed(site, answer, left):
     state = site(answer, left).state(True)
-    assert state.status == FAILED and answer.words() in state.reason and "jobsiteA" in state.reason
+    assert state.status == FAILED and answer.words() in state.reason
+    assert "jobsiteA" in state.reason or answer.outcome == UNSTARTED  # which names a remedy of its own
 
 
 @pytest.mark.parametrize("left, status", [("", STOPPED), ("process", FAILED), ("listener", FAILED), ("inherited", STOPPED)])
