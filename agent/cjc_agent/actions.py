@@ -32,6 +32,7 @@ STATE_FOLDER = "/run/resource-agents"  # where the cluster does not name one ($H
 TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a failed start brought up
 TAKE_DOWN_MOST = 30.0  # seconds
 FULL = ("ENOSPC ", "EDQUOT ")
+BROKEN = ("EIO ", "EUCLEAN ", "ESTALE ")
 
 
 def state_folder() -> str:
@@ -143,7 +144,7 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     if site.running:
         return _running(stack, level)
     if not site.stopped:
-        return Verdict(FAILED, "site: " + site.reason)
+        return Verdict(FAILED, (_unreadable(stack) if disk.running else "") or "site: " + site.reason)
     if stack.record is not None and not disk.running:
         return Verdict(FAILED, "disk: %s, though site %s was started on this node" % (disk.reason, stack.settings.site))
     if stack.record is not None:
@@ -151,6 +152,15 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     if disk.running and stack.disk.exclusive:
         return Verdict(FAILED, "disk: %s is mounted though the site is stopped: stop the resource to unmount it" % disk.reason)
     return Verdict(STOPPED, site.reason)
+
+
+def _unreadable(stack: Stack) -> str:
+    """The site is not well: words for a disk that cannot be read (XFS after I/O errors looks mounted and well), which would be why."""
+    site_db = stack.settings.site_db
+    result = stack.runner.call("look into the site DB", lambda: "".join(os.listdir(site_db)[:0]), stack.deadline.part(2.0))
+    if not result.output.startswith(BROKEN):
+        return ""
+    return "disk: %s cannot be read: %s: look for I/O errors in the kernel's log" % (site_db, result.words())
 
 
 def _running(stack: Stack, level: int) -> Verdict:
@@ -169,7 +179,8 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
+            return Verdict(FAILED, "disk: %s cannot be written: %s: look for I/O errors in the kernel's log; if it is frozen: fsfreeze -u" % (
+                stack.settings.site_db, result.words()))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)
@@ -221,7 +232,7 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    return Verdict(FAILED, "disk: " + result.words())
+    return Verdict(FAILED, "disk: %s: the file system that %s lies on must answer, see the kernel's log" % (result.words(), directory or site_db))
 
 
 def _look_at_directory(directory: str, site_db: str) -> str:

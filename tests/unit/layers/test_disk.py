@@ -79,7 +79,9 @@ def test_block(state, device, lines, status, named):
 
 @pytest.mark.parametrize("answer, lines, status, named", [
     ((EXITED, 0, "/dev/sdb1\n"), [SHARE], RUNNING, []), ((EXITED, 0, "/dev/sdb1\n"), [], STOPPED, []), ((EXITED, 2, ""), [], STOPPED, ["LABEL=job"]),
-    ((EXITED, 2, ""), [SHARE], FAILED, ["/dev/sdb1", "LABEL=job"]), ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 2, ""), [SHARE], FAILED, ["/dev/sdb1", "LABEL=job"]), ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [], STOPPED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [mount_line("/elsewhere")], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 0, "/dev/sdb1\n/dev/gone\n"), [], FAILED, ["/dev/sdb1", "/dev/gone"]),
     ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [SHARE], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
     ((TIMED_OUT, -1, ""), [], FAILED, []), ((EXITED, 127, ""), [], FAILED, []),
 ])
@@ -237,7 +239,7 @@ def test_start_of_a_block_device(monkeypatch, log):
     disk.start(Deadline(5))
     assert disk.launched and disk.state().running
     assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -c /dev/null -o value -s TYPE /dev/sdb1", "fsck.ext4 -p /dev/sdb1",
-                            "mount -o noatime -- /dev/sdb1 /share"]
+                            "look into /share", "mount -o noatime -- /dev/sdb1 /share"]
 
 
 @pytest.mark.parametrize("given, answers, words, mounts", [
@@ -273,7 +275,7 @@ def test_start_of_nfs_runs_no_fsck_and_remembers_the_source(monkeypatch, log):
     disk = disk_of(settings(device="fs-1.efs:/", directory="/share", fstype="efs", options="tls", run_fsck="force"), runner, log, Deadline(5))
     disk.start(Deadline(5))
     assert disk.launched
-    assert runner.asked == ["mount -t efs -o tls -- fs-1.efs:/ /share"]
+    assert runner.asked == ["look into /share", "mount -t efs -o tls -- fs-1.efs:/ /share"]
     assert disk.resolved == {"device": "fs-1.efs:/", "source": "127.0.0.1:/"}
 
 
@@ -281,7 +283,7 @@ def test_stop_unmounts_what_lies_below_first_and_stacks(monkeypatch, log):
     deep = mount_line("/share/deep", "tmpfs", "0:70", "tmpfs")
     runner = Node(monkeypatch, SHARE, SHARE, deep, mount_line("/elsewhere"), mount_line("/shared", "/dev/sdc1", "8:33"))
     disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
-    assert [word.split(" ")[-1] for word in runner.asked if word.startswith("umount")] == ["/share/deep", "/elsewhere", "/share", "/share"]
+    assert [word.split(" ")[-1] for word in runner.asked if word.startswith("umount")] == ["/share/deep", "/share", "/elsewhere", "/share"]
     assert len(runner.lines) == 1 and runner.asked[-1] == "exclusive open of /dev/sdb1"
     assert not any("-l" in word.split() for word in runner.asked), "never lazily"
 
