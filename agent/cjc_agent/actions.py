@@ -143,6 +143,9 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     site = stack.site.state(disk.running, probing)
     if site.running:
         return _running(stack, level)
+    if not site.stopped and disk.stopped and stack.record is not None:
+        return Verdict(FAILED, "disk: %s, though site %s was started on this node: stop the resource (%s)" % (
+            disk.reason, stack.settings.site, site.reason))
     if not site.stopped:
         return Verdict(FAILED, (_unreadable(stack) if disk.running else "") or "site: " + site.reason)
     if stack.record is not None and not disk.running:

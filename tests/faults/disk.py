@@ -129,6 +129,18 @@ def plain_file(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def node_without_device(site: Site) -> Iterator[None]:
+    """A node that somebody made by hand, or that udev has not yet removed: no driver answers to its number."""
+    path = "/dev/gone-" + site.name
+    os.mknod(path, 0o60660, os.makedev(240, 77))  # local/experimental use: nobody's
+    try:
+        with given(site, device=path):
+            yield
+    finally:
+        os.unlink(path)
+
+
+@contextlib.contextmanager
 def link_names_another(site: Site) -> Iterator[None]:
     """After a rescan of the bus the name stands for another disk, which somebody else has mounted."""
     link, place = pathlib.Path(site.parameters["device"]), site.log.parent / "another"
@@ -540,7 +552,7 @@ FAULTS = [
         START: See(FAILED, ("{device}", "fsck.ext4", "run fsck on {device} by hand"), then=stops),
     }),
     Fault(DISK, "dirty journal", crashed, {START: See(0, then=what_was_synced_is_there)}),
-    Fault(DISK, "dirty journal, run_fsck=no", crashed, {START: See(0, then=what_was_synced_is_there)}, parameters={"run_fsck": "no"}),
+    Fault(DISK, "dirty journal, run_fsck=no", crashed, {START: See(0, then=what_was_synced_is_there)}, parameters={"run_fsck": "no"}, quick=False),
     Fault(DISK, "dirty journal, run_fsck=force", crashed, {START: See(0, then=what_was_synced_is_there)}, parameters={"run_fsck": "force"}),
     Fault(DISK, "dirty journal on XFS", crashed, {START: See(0, then=what_was_synced_is_there)}, site=xfs, parameters={"fstype": "xfs"}),
     Fault(DISK, "full", full, {
@@ -553,7 +565,7 @@ FAULTS = [
         START: See((0, FAILED)),
         RUNNING_20: See(DEGRADED, ("{site_db} is full", "ENOSPC", "make room")),
         STOP: See(0),
-    }),
+    }, quick=False),
     Fault(DISK, "site DB missing on the disk", no_site_db, {
         START: See(FAILED, ("{site_db}",), then=stops),
     }),
@@ -588,28 +600,43 @@ FAULTS = [
         RUNNING_20: See(FAILED, ("{site_db} cannot be read", "kernel's log")),
         STOP: See(0),
     }, site=xfs),
-    Fault(DISK, "unreadable", unreadable, {
+    Fault(DISK, "device node without a device", node_without_device, {
+        PROBE: See(NOT_RUNNING),
+        START: See(FAILED, ("/dev/gone-{site} cannot be opened", "No such device or address", "check the storage path"), then=stops),
+    }),
+    Fault(DISK, "storage lost: every read and write fails", unreadable, {
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("{device}", "kernel's log"), then=stops),
         RUNNING_20: See(FAILED, ("{directory}", "kernel's log")),
         STOP: See(0),
     }),
+    Fault(DISK, "btrfs, its device node gone", absent, {
+        PROBE: See(NOT_RUNNING),
+        RUNNING_20: See(0),
+        STOP: See(0),
+    }, site=btrfs),
+    Fault(DISK, "btrfs in use by another mount namespace", mounted_in_another_namespace, {
+        START: See(FAILED, ("{device}", "in use on this node", "end whoever uses it"), timeout=6),
+        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+    }, site=btrfs, quick=False),
+    Fault(DISK, "btrfs frozen", frozen, {STOP: See(0)}, site=btrfs),
+    Fault(DISK, "btrfs full", full, {RUNNING_20: See(DEGRADED, ("{site_db} is full", "ENOSPC", "make room")), STOP: See(0)}, site=btrfs, quick=False),
     Fault(DISK, "image behind the loop device deleted", image_deleted, {RUNNING_20: See(0), STOP: See(0)}),
     Fault(DISK, "frozen", frozen, {
         RUNNING: See(0),
         RUNNING_10: See(0),
-        RUNNING_20: See(FAILED, ("{site_db} cannot be written",), timeout=6),
+        RUNNING_20: See(FAILED, ("{site_db} cannot be written", "fsfreeze -u"), timeout=6),
         STOP: See(0),
     }),
     Fault(DISK, "XFS frozen", frozen, {
-        RUNNING_20: See(FAILED, ("{site_db} cannot be written",), timeout=6),
+        RUNNING_20: See(FAILED, ("{site_db} cannot be written", "fsfreeze -u"), timeout=6),
         STOP: See(0),
-    }, site=xfs),
-    Fault(DISK, "frozen again and again", frozen_again_and_again, {STOP: See((0, FAILED), (), timeout=10)}),
+    }, site=xfs, quick=False),
+    Fault(DISK, "frozen again and again", frozen_again_and_again, {STOP: See((0, FAILED), timeout=10)}, quick=False),
     Fault(DISK, "frozen, then unmounted by somebody", frozen_and_unmounted, {
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("{device}", "in use on this node", "fsfreeze -u"), timeout=6),
         RUNNING: See(FAILED),
         STOP: See(FAILED, ("{device}", "in use on this node", "fsfreeze -u"), timeout=6),
-    }, parameters=NO_HOLD),
+    }, parameters=NO_HOLD, quick=False),
 ]

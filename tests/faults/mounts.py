@@ -15,7 +15,6 @@ from lab import disk as lab_disk
 from lab.neighbours import shell
 from lab.site import Site
 
-
 # -- the mount point -----------------------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -253,7 +252,7 @@ FAULTS = [
     Fault(DISK, "mount point on a hung file system", on_a_hung_file_system, {
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("/srv/dead-{site}/share", "must answer"), timeout=6, then=stops),
-    }),
+    }, quick=False),
     Fault(DISK, "another device on the mount point", other_device_there, {
         PROBE: See(FAILED, ("{directory} should carry {device}, but /dev/loop", "unmount it")),
         START: See(FAILED, ("{directory} should carry {device}, but /dev/loop", "unmount it"), then=other_is_still_there),
@@ -268,29 +267,29 @@ FAULTS = [
     }),
     Fault(DISK, "bind mount of a sub-folder elsewhere", sub_folder_bound, {RUNNING: See(0), STOP: See(0)}),
     Fault(DISK, "bind mount of a sub-folder elsewhere, in use", sub_folder_bound_and_held, {STOP: See(0)}),
-    Fault(DISK, "a sub-folder bound over the mount point", sub_folder_on_top, {RUNNING: See(FAILED), STOP: See(0)}),
+    Fault(DISK, "a sub-folder bound over the mount point", sub_folder_on_top, {RUNNING: See(FAILED, ("no site DB", "jcsim-")), STOP: See(0)}),
     Fault(DISK, "nested mount", nested, {RUNNING_20: See(0), STOP: See(0)}),
     Fault(DISK, "nested mount, in use", nested_and_held, {STOP: See(0)}),
     Fault(DISK, "our mount hides another one below", hidden_below, {START: See(0, then=hidden_one_stays)}),
     Fault(DISK, "our mount is hidden by another one", parent_hidden, {
         RUNNING: See(FAILED, ("{directory}",)),
         STOP: See(FAILED, ("{device} (ext4) on {directory}", "hidden by", "unmount that"), timeout=8, then=stranger_is_still_there),
-    }),
+    }, quick=False),
     Fault(DISK, "mounted twice on the mount point", mounted_twice, {RUNNING_10: See(0), STOP: See(0)}),
     Fault(DISK, "moved to another mount point", moved, {
         RUNNING: See(FAILED, ("{device} should be on {directory}", "is mounted on /srv/moved-{site}", "unmount it")),
         STOP: See(0),
     }),
     Fault(DISK, "unmounted lazily by somebody", unmounted_lazily, {
-        RUNNING: See(FAILED, ("jcsim-",)),
+        RUNNING: See(FAILED, ("{device} is not mounted", "stop the resource", "jcsim-")),
         STOP: See(0),
     }),
     Fault(DISK, "unmounted lazily by somebody, and held", unmounted_lazily_and_held, {
         STOP: See(FAILED, ("{device} is in use on this node", "end whoever uses it"), timeout=6),
-    }),
+    }, quick=False),
     Fault(DISK, "unmounted by somebody", unmounted, {
-        RUNNING: See(FAILED, ("jcsim-",)),
-        RUNNING_20: See(FAILED, ("jcsim-",)),
+        RUNNING: See(FAILED, ("{device} is not mounted", "stop the resource", "jcsim-")),
+        RUNNING_20: See(FAILED, ("{device} is not mounted", "stop the resource", "jcsim-")),
         STOP: See(0),
     }, parameters=NO_HOLD),
 ]

@@ -10,7 +10,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import values
 from cjc_agent.settings.parameters import Settings
 from cjc_agent.tools import blockdevice, mountinfo
-from cjc_agent.tools.command import Runner
+from cjc_agent.tools.command import Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
@@ -204,9 +204,9 @@ class MountedDisk(Disk):
         table = mountinfo.read()
         mounts = self._to_unmount(table)
         while mounts and not deadline.expired():
-            first = mounts[0]
-            if not _is_seen(table, first):  # umount(2) goes by the path, and would take what is seen there
-                above = mountinfo.containing(table, first.point)
+            first = next((mount for mount in mounts if _is_seen(table, mount)), None)
+            if first is None:  # umount(2) goes by the path, and would take what is seen there
+                above = mountinfo.containing(table, mounts[0].point)
                 return "it is hidden by %s: unmount that first" % (above.words() if above else "another mount")
             for mount in mounts:
                 if self._is_ours(mount) and _is_seen(table, mount):
@@ -302,6 +302,8 @@ class BlockDisk(MountedDisk):
                 return State(FAILED, "%s should carry %s, but %s is mounted there: unmount it" % (self._settings.directory, path, top.words()))
             if top.read_only:
                 return self._read_only(top)
+            if top.device != number:
+                self.resolved["anonymous"] = top.device
             return State(RUNNING, top.words())
         for mount in mounts:
             if self._same(mount, number) and mount.point == self._settings.directory:
@@ -319,22 +321,23 @@ class BlockDisk(MountedDisk):
             return False
         return bool(numbers) and not any(self._same(mount, number) for mount in mounts for number in numbers)
 
-    @staticmethod
-    def _same(mount: mountinfo.Mount, number: str) -> bool:
+    def _same(self, mount: mountinfo.Mount, number: str) -> bool:
         if mount.device == number:
             return True
         if mount.device.startswith("0:") and mount.source.startswith("/dev/"):  # btrfs shows an anonymous number
             try:
                 return blockdevice.number(mount.source) == number
-            except blockdevice.Unresolved:
-                return False
+            except blockdevice.Unresolved:  # its device has gone, and its mount lives on
+                return number == self.resolved.get("number") and mount.device == self.resolved.get("anonymous")
         return False
 
     def _mount(self, deadline: Deadline) -> None:
         self._unresolved = None
         try:
             path, number = self._device(deadline)
-            self._wait_unused(path, number, deadline.share(0.5))
+            result = self._wait_unused(path, number, deadline.share(0.5))
+            if not result.ok:
+                raise LayerError("%s cannot be opened: %s: check the storage path" % (path, result.words()))
             fstype = self._settings.fstype
             if self._settings.run_fsck != "no":
                 fstype = fstype or blockdevice.file_system(path, self._runner, deadline)
@@ -358,23 +361,24 @@ class BlockDisk(MountedDisk):
         if given and found and found != given and not given[:3] == found[:3] == "ext":
             raise LayerError("%s holds %s, `fstype` says %s: correct `fstype` or `device`" % (path, found, given))
 
-    def _wait_unused(self, path: str, number: str, deadline: Deadline) -> None:
-        """Wait until nobody uses the device. Raise LayerError, with the users as far as they can be seen."""
+    def _wait_unused(self, path: str, number: str, deadline: Deadline) -> Result:
+        """Wait until nobody uses the device; return how opening it ended. Raise LayerError, with the users as far as they can be seen."""
         result = blockdevice.wait_unused(path, self._runner, deadline)
         if result.ok:
-            return
+            return result
         users = self._users(number)  # they may live on without the device's node
         if users or blockdevice.is_in_use(result):
             remedy = "end whoever uses it" if users else "end whoever uses it, or if it was unmounted while frozen: mount it, fsfreeze -u, umount"
             raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: %s (%s)" % (
                 path, users, remedy, result.words()))
+        return result
 
-    @staticmethod
-    def _users(number: str) -> str:
+    def _users(self, number: str) -> str:
         """Words for whoever has the device mounted in a mount namespace of its own."""
         from cjc_agent.tools import holders, processes
         table = processes.table()
-        found = holders.in_other_namespaces(number, table)
+        shown = {number, self.resolved.get("anonymous", number)}
+        found = sorted({pid for device in shown for pid in holders.in_other_namespaces(device, table)})
         return " (by %s)" % processes.describe(table[pid] for pid in found) if found else ""
 
     def stop(self, deadline: Deadline) -> None:
@@ -400,11 +404,10 @@ class BlockDisk(MountedDisk):
         if path:
             self._wait_unused(path, number, deadline.share(0.9))  # who looks at the site's processes after us needs time, too
 
-    @staticmethod
-    def _is_alive(mount: mountinfo.Mount) -> bool:
+    def _is_alive(self, mount: mountinfo.Mount) -> bool:
         """Whether a mount's device is still there under its name: then it is another one than ours, which is not."""
         try:
-            return not mount.source.startswith("/dev/") or BlockDisk._same(mount, blockdevice.number(mount.source))
+            return not mount.source.startswith("/dev/") or self._same(mount, blockdevice.number(mount.source))
         except blockdevice.Unresolved:
             return False
 

@@ -121,7 +121,8 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
         result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
-    said = [line for line in result.output.split("\n") if path in line]  # e2fsck ends with advice that is the same for every disk
+    # e2fsck ends with advice that is the same for every disk
+    said = [line for line in result.output.split("\n") if path in line and line.strip() != path + ":"]
     result.output = said[-1] if said else result.output
     return "%s: run fsck on %s by hand" % (result.words(), path)
 
