@@ -171,6 +171,18 @@ def mounted_in_another_namespace(site: Site) -> Iterator[None]:
         wait_until(lambda: site.disk.can_be_claimed() or site.mounted())
 
 
+def link_gone(site: Site) -> contextlib.AbstractContextManager[pathlib.Path]:
+    """udev has taken the link away; the device is there."""
+    return moved_away(pathlib.Path(site.parameters["device"]))
+
+
+@contextlib.contextmanager
+def link_gone_and_in_use(site: Site) -> Iterator[None]:
+    """... and a container has the disk mounted."""
+    with link_gone(site), mounted_in_another_namespace(site):
+        yield
+
+
 # -- what is on it -------------------------------------------------------------------------------------------------------------------
 
 @contextlib.contextmanager
@@ -519,6 +531,10 @@ FAULTS = [
     }),
     Fault(DISK, "device name full of odd characters", nothing, {START: See(0), RUNNING_20: See(0), STOP: See(0)}, site=oddly_named),
     Fault(DISK, "the device's name stands for another disk now", link_names_another, {RUNNING: See(0), STOP: See(0)}, site=behind_a_link),
+    Fault(DISK, "the device's link has gone", link_gone, {PROBE: See(NOT_RUNNING), RUNNING: See(0), STOP: See(0)}, site=behind_a_link),
+    Fault(DISK, "the device's link has gone, another mount namespace uses it", link_gone_and_in_use, {
+        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+    }, site=behind_a_link, quick=False),
     Fault(DISK, "in use by another mount namespace", mounted_in_another_namespace, {
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),

@@ -357,7 +357,10 @@ class BlockDisk(MountedDisk):
 
     def _compare_type(self, path: str, deadline: Deadline) -> None:
         """After a failure: raise LayerError when the disk holds something else than `fstype` says. It is no work for fsck then."""
-        given, found = self._settings.fstype, blockdevice.file_system(path, self._runner, deadline)
+        try:
+            given, found = self._settings.fstype, "" if deadline.expired() else blockdevice.file_system(path, self._runner, deadline)
+        except blockdevice.Unresolved:
+            return  # the complaint that there is tells more
         if given and found and found != given and not given[:3] == found[:3] == "ext":
             raise LayerError("%s holds %s, `fstype` says %s: correct `fstype` or `device`" % (path, found, given))
 
@@ -372,6 +375,13 @@ class BlockDisk(MountedDisk):
             raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: %s (%s)" % (
                 path, users, remedy, result.words()))
         return result
+
+    def _wait_all_unused(self, paths: tuple[str, ...], deadline: Deadline) -> None:
+        for path in paths:
+            try:
+                self._wait_unused(path, blockdevice.number(path), deadline.share(0.4))
+            except blockdevice.Unresolved as error:
+                raise LayerError(str(error)) from error
 
     def _users(self, number: str) -> str:
         """Words for whoever has the device mounted in a mount namespace of its own."""
@@ -391,8 +401,7 @@ class BlockDisk(MountedDisk):
             if error.absent and (top is None or self._is_alive(top)):
                 return  # our device has gone, and nothing that could be left of it is mounted
             if top is None and self._are_unmounted(error.candidates, mounts):
-                for path in error.candidates:
-                    self._wait_unused(path, blockdevice.number(path), deadline.share(0.4))
+                self._wait_all_unused(error.candidates, deadline)
                 return  # whichever is ours, it is not in use
             if top is None or not error.absent:
                 raise LayerError(str(error)) from error

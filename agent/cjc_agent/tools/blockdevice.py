@@ -56,21 +56,30 @@ def number(path: str) -> str:
 
 
 def path_of(wanted: str, usual: str) -> str:
-    """Given a device's "major:minor" and the path it once had, return one that names it now: a link may have been set to another device.
+    """Given a device's "major:minor" and the path it once had, return one that names it now: a link may have gone, or lead to another device.
 
     Where none does, the usual one, unless that is another device; then "": the device is no longer there.
     """
+    name = usual if _leads_to(usual, wanted) else _kernels_name(wanted) or usual
+    return name if _leads_to(name, wanted) in (True, None) else ""
+
+
+def _leads_to(path: str, wanted: str) -> bool | None:
+    """Whether a path names the device with this number; None: it names none at all."""
     try:
-        if number(usual) == wanted:
-            return usual
+        return number(path) == wanted
     except Unresolved:
-        return usual
+        return None
+
+
+def _kernels_name(wanted: str) -> str:
+    """Return the path of the device with this number as the kernel names it, "" when there is no such device."""
     try:
         with open("/sys/dev/block/%s/uevent" % wanted) as file:
             names = ["/dev/" + line[len("DEVNAME="):].strip() for line in file if line.startswith("DEVNAME=")]
-        return next(name for name in names if number(name) == wanted)
-    except (OSError, Unresolved, StopIteration):
+    except OSError:
         return ""
+    return names[0] if names else ""
 
 
 def wait_unused(path: str, runner: Runner, deadline: Deadline) -> Result:

@@ -161,9 +161,12 @@ def test_path_of_a_number(monkeypatch, tmp_path):
     monkeypatch.setattr("builtins.open", lambda name: io.StringIO("MAJOR=8\nDEVNAME=sdb1\n") if "/8:17/" in name else open_nothing(name))
     assert blockdevice.path_of("8:33", "/dev/link") == "/dev/link"
     assert blockdevice.path_of("8:17", "/dev/link") == "/dev/sdb1", "the link names another device now"
-    assert blockdevice.path_of("8:17", "/dev/gone") == "/dev/gone"
+    assert blockdevice.path_of("8:17", "/dev/gone") == "/dev/sdb1", "its link has gone, the device has not"
+    assert blockdevice.path_of("8:99", "/dev/gone") == "/dev/gone"
     assert blockdevice.path_of("8:99", "/dev/link") == "", "never another device"
     del numbers["/dev/sdb1"]
+    assert blockdevice.path_of("8:17", "/dev/link") == "/dev/sdb1", "it is there, though nothing leads to it: that is for who opens it to see"
+    numbers["/dev/sdb1"] = "8:50"
     assert blockdevice.path_of("8:17", "/dev/link") == ""
 
 
