@@ -33,7 +33,7 @@ TAKE_DOWN_SHARE = 0.25  # of a start's time is kept for taking down what a faile
 TAKE_DOWN_MOST = 30.0  # seconds
 LAST_LOOK = 1.0  # seconds kept of a stop for the last look at what is left
 FULL = ("ENOSPC ", "EDQUOT ")
-CHECK_DISK = "check the disk and the kernel's log"
+BROKEN = ("EIO ", "EUCLEAN ", "ESTALE ")
 
 
 def state_folder() -> str:
@@ -147,8 +147,11 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     site = stack.site.state(disk.running, probing)
     if site.running:
         return _running(stack, level)
+    if not site.stopped and disk.stopped and stack.record is not None:
+        return Verdict(FAILED, "disk: %s, though site %s was started on this node: stop the resource (%s)" % (
+            disk.reason, stack.settings.site, site.reason))
     if not site.stopped:
-        return Verdict(FAILED, "site: " + site.reason)
+        return Verdict(FAILED, (_unreadable(stack) if disk.running else "") or "site: " + site.reason)
     if stack.record is not None and not disk.running:
         return Verdict(FAILED, "disk: %s, though site %s was started on this node" % (disk.reason, stack.settings.site))
     if stack.record is not None:
@@ -156,6 +159,17 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     if disk.running and stack.disk.exclusive:
         return Verdict(FAILED, "disk: %s is mounted though the site is stopped: stop the resource to unmount it" % disk.reason)
     return Verdict(STOPPED, site.reason)
+
+
+def _unreadable(stack: Stack) -> str:
+    """The site is not well: words for a disk that cannot be read (XFS after I/O errors looks mounted and well), which would be why."""
+    site_db = stack.settings.site_db
+    if stack.deadline.left() < 3.0:  # whatever took so long is told, and no second child is left hanging
+        return ""
+    result = stack.runner.call("look into the site DB", lambda: "" if os.listdir(site_db) else "", stack.deadline.part(2.0))
+    if not result.output.startswith(BROKEN):
+        return ""
+    return "disk: %s cannot be read: %s" % (site_db, result.words("look for I/O errors in the kernel's log"))
 
 
 def _running(stack: Stack, level: int) -> Verdict:
@@ -174,7 +188,8 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words(CHECK_DISK)))
+            remedy = "look for I/O errors in the kernel's log; if it is frozen: fsfreeze -u"
+            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words(remedy)))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)
@@ -228,7 +243,8 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    return Verdict(FAILED, "disk: " + result.words(CHECK_DISK))
+    remedy = "the file system that %s lies on must answer, see the kernel's log" % (directory or site_db)
+    return Verdict(FAILED, "disk: " + result.words(remedy))
 
 
 def _look_at_directory(directory: str, site_db: str) -> str:

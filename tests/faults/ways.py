@@ -10,6 +10,17 @@ from lab.hung import HungFileSystem
 from lab.site import NQS_SPOOL, Site
 
 
+def run(*command: str) -> str:
+    """Run a tool; it must work. Return what it printed."""
+    return subprocess.run(list(command), check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+
+
+def stops(site: Site) -> None:
+    """After a start that failed the cluster calls stop, while the fault is still there; a stop that fails too costs the node."""
+    answer = site.call("stop")
+    assert answer.code == 0, "after that, stop says %r" % answer
+
+
 @contextlib.contextmanager
 def given(site: Site, **parameters: str) -> Iterator[None]:
     """The agent is called with other parameters."""

@@ -146,7 +146,18 @@ def test_monitor_truth_table(disk, vip, site, exclusive, recorded, level):
     if verdict.outcome == FAILED:
         assert verdict.reason.split(":")[0] in ("disk", "vip", "site") and "\n" not in verdict.reason
     assert ("adopt" in stack.calls) is (verdict.outcome == GOOD and not recorded)
-    assert bool(stack.runner.asked) is (verdict.outcome == GOOD and level == 20)
+    assert bool(stack.runner.asked) is (verdict.outcome == GOOD and level == 20 or disk == R and site == F)
+
+
+@pytest.mark.parametrize("disk, said, words", [
+    (R, "EIO Input/output error", "disk: /share/job_site cannot be read"), (R, "ENOENT No such file or directory", "site: "), (F, "EIO ", "disk: "),
+    (S, "EIO ", "disk: "),
+])
+def test_a_site_that_is_not_well_because_of_its_disk(disk, said, words):
+    stack = stack_of(disk, R, F, True, True)
+    stack.runner = Script(call=Result("look", EXITED, 1, said))
+    assert actions._monitor(stack, 0, False).reason.startswith(words)
+    assert bool(stack.runner.asked) is (disk == R), "nobody looks below a mount that is not there"
 
 
 @pytest.mark.parametrize("before, adopted", [(None, False), ([], True), ([(300, 9)], True)])

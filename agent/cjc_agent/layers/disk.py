@@ -4,16 +4,19 @@ What is mounted is read from mountinfo alone; nothing at or below the mount poin
 """
 from __future__ import annotations
 
+import os
+
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import values
 from cjc_agent.settings.parameters import Settings
 from cjc_agent.tools import blockdevice, mountinfo
-from cjc_agent.tools.command import UNSTARTED, Runner
+from cjc_agent.tools.command import UNSTARTED, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
 NETWORK_TYPES = ("nfs", "nfs4")
 IN_USE = ": look for who uses it (fuser -vm), or restart this node"
+MOUNT_HINT = "dmesg(1) may have more information after failed mount system call."  # mount(8) ends with it; what is wrong stands before it
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -60,17 +63,30 @@ class Disk:
     def _mount(self, deadline: Deadline) -> None:
         raise NotImplementedError
 
+    def _warn_of_hidden_files(self, deadline: Deadline) -> None:
+        """Files in the mount point are often what somebody wrote while the disk was not there: whoever looks for them should know where they are."""
+        directory = self._settings.directory
+        result = self._runner.call("look into " + directory, lambda: ", ".join(sorted(os.listdir(directory))[:3]), deadline)
+        if result.ok and result.output:
+            self._log.warning("disk: the mount point %s is not empty: the mount hides what is in it (%s ...)" % (directory, result.output))
+
+    def _read_only(self, mount: mountinfo.Mount) -> State:
+        remedy = "remove ro from `options`" if "ro" in self._settings.options.split(",") else "look for I/O errors in the kernel's log"
+        return State(FAILED, "%s is mounted read-only: %s" % (mount.words(), remedy))
+
     def _run_mount(self, source: str, deadline: Deadline) -> None:
         arguments = ["mount"]
         if self._settings.fstype:
             arguments += ["-t", self._settings.fstype]
         if self._settings.options:
             arguments += ["-o", self._settings.options]
+        self._warn_of_hidden_files(deadline.part(2.0))
         self.launched = True
         result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
         if not result.ok:
+            result.output = result.output.replace(MOUNT_HINT, "")
             raise LayerError(blockdevice.mmp_complaint(source, result, self._runner, deadline) or
-                             "%s on %s: %s" % (source, self._settings.directory, result.words("check the device and the kernel's log")))
+                             "%s on %s: %s" % (source, self._settings.directory, result.words("check `device`, `options` and the kernel's log")))
 
     def scope(self) -> Optional[tuple[str, str]]:
         """Return the folder that is the site's and the "major:minor" of its file system; None while our mount is not there.
@@ -104,7 +120,7 @@ class ClusterDisk(Disk):
         if mount is None:
             return State(STOPPED, "%s lies on no mounted file system of its own: mount the shared disk before this resource" % settings.site_db)
         if mount.read_only:
-            return State(FAILED, "%s is mounted read-only: look for I/O errors in the kernel's log" % mount.words())
+            return self._read_only(mount)
         return State(RUNNING, mount.words())
 
     def _mount_of_site_db(self, mounts: list[mountinfo.Mount]) -> Optional[mountinfo.Mount]:
@@ -160,7 +176,7 @@ class MountedDisk(Disk):
             mounts = self._to_unmount(mountinfo.read())
         except OSError as error:
             return "mounts cannot be read: %s" % error.strerror
-        return "%s is still mounted: unmount it" % mounts[0].words() if mounts else ""
+        return "%s still mounted: unmount it" % _named(mounts) if mounts else ""
 
     def _scope(self, mounts: list[mountinfo.Mount]) -> Optional[tuple[str, str]]:
         top = mountinfo.top_at(mounts, self._settings.directory)
@@ -173,36 +189,44 @@ class MountedDisk(Disk):
         patience = Deadline(min(5.0, deadline.left() * 0.3))  # for TERM; KILL follows
         for _ in deadline.polls(first=0.05, longest=0.5):
             complaint = self._unmount_all(deadline) or complaint
-            mounts = self._to_unmount(mountinfo.read())
+            table = mountinfo.read()
+            mounts = self._to_unmount(table)
             if not mounts:
                 return
-            try:
-                holding = self._end_holders(mounts, patience.expired(), told, deadline) or holding
+            try:  # the holders of what is seen: below one that is hidden, the same names are somebody else's
+                holding = self._end_holders([mount for mount in mounts if _is_seen(table, mount)], patience.expired(), told, deadline) or holding
             except TimeoutError as error:
                 holding = holding or ", %s: raise the stop timeout" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
-            raise LayerError("%s is still mounted%s: %s" % (left[0].words(), holding or IN_USE, complaint or "no time left"))
+            raise LayerError("%s still mounted%s: %s" % (_named(left), holding or IN_USE, complaint or "no time left"))
 
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
-        mounts = self._to_unmount(mountinfo.read())
+        table = mountinfo.read()
+        mounts = self._to_unmount(table)
         while mounts and not deadline.expired():
-            self._before_umount(mounts[-1].point, deadline)
-            result = self._runner.tool(self._umount_command(mounts[0].point), deadline.share(0.5))
+            first = next((mount for mount in mounts if _is_seen(table, mount)), None)
+            if first is None:  # umount(2) goes by the path, and would take what is seen there
+                above = mountinfo.containing(table, mounts[0].point)
+                return "it is hidden by %s: unmount that first" % (above.words() if above else "another mount")
+            for mount in mounts:
+                if self._is_ours(mount) and _is_seen(table, mount):
+                    self._before_umount(mount.point, deadline)
+                    break
+            if not self._is_ours(first):
+                self._log.warning("disk: unmounting %s, which lies on the site's disk" % first.words())
+            result = self._runner.tool(self._umount_command(first.point), deadline.share(0.5))
             if not result.ok:
                 return result.words()
-            self._log.debug("disk: unmounted %s" % mounts[0].words())
-            mounts = self._to_unmount(mountinfo.read())
+            self._log.debug("disk: unmounted %s" % first.words())
+            table = mountinfo.read()
+            mounts = self._to_unmount(table)
         return ""
 
     def _to_unmount(self, mounts: list[mountinfo.Mount]) -> list[mountinfo.Mount]:
-        """Return what must be unmounted, the topmost first: what is mounted below our mount, our mount, our file system elsewhere."""
-        ours = [mount for mount in mounts if self._is_ours(mount)]
-        points = [mount.point for mount in ours if mount.point == self._settings.directory]
-        nested = [mount for mount in mounts if points and mount not in ours and mount.point != self._settings.directory
-                  and mountinfo.is_below(mount.point, self._settings.directory)]
-        return list(reversed(nested)) + list(reversed(ours))
+        """Return what must be unmounted, the topmost first: our mount, our file system elsewhere, and what is mounted on either."""
+        return mountinfo.to_unmount(mounts, [mount for mount in mounts if self._is_ours(mount)])
 
     def _is_ours(self, mount: mountinfo.Mount) -> bool:
         raise NotImplementedError
@@ -278,59 +302,102 @@ class BlockDisk(MountedDisk):
         except blockdevice.Unresolved as error:
             if top is not None:
                 return State(FAILED, "%s is mounted, but which device it should be is not known: %s" % (top.words(), error))
-            return State(STOPPED if error.absent else FAILED, str(error))
+            return State(STOPPED if error.absent or self._are_unmounted(error.candidates, mounts) else FAILED, str(error))
         if top is not None:
             if not self._same(top, number):
                 return State(FAILED, "%s should carry %s, but %s is mounted there: unmount it" % (self._settings.directory, path, top.words()))
             if top.read_only:
-                return State(FAILED, "%s is mounted read-only: look for I/O errors in the kernel's log" % top.words())
+                return self._read_only(top)
+            if top.device != number:
+                self.resolved["anonymous"] = top.device
             return State(RUNNING, top.words())
         for mount in mounts:
+            if self._same(mount, number) and mount.point == self._settings.directory:
+                above = mountinfo.containing(mounts, mount.point)
+                return State(FAILED, "%s is hidden by %s: unmount that" % (mount.words(), above.words() if above else "another mount"))
             if self._same(mount, number):
                 return State(FAILED, "%s should be on %s, but is mounted on %s: unmount it there" % (path, self._settings.directory, mount.point))
         return State(STOPPED, "%s is not mounted" % path)
 
-    @staticmethod
-    def _same(mount: mountinfo.Mount, number: str) -> bool:
+    def _are_unmounted(self, paths: tuple[str, ...], mounts: list[mountinfo.Mount]) -> bool:
+        """Whether there are candidates for our device, and none of them is mounted."""
+        try:
+            numbers = [blockdevice.number(path) for path in paths]
+        except blockdevice.Unresolved:
+            return False
+        return bool(numbers) and not any(self._same(mount, number) for mount in mounts for number in numbers)
+
+    def _same(self, mount: mountinfo.Mount, number: str) -> bool:
         if mount.device == number:
             return True
         # btrfs shows an anonymous number, and then the source tells; but any user may mount a FUSE file system with any text as its source
         if mount.device.startswith("0:") and mount.source.startswith("/dev/") and not mount.fstype.startswith("fuse"):
             try:
                 return blockdevice.number(mount.source) == number
-            except blockdevice.Unresolved:
-                return False
+            except blockdevice.Unresolved:  # its device has gone, and its mount lives on
+                return number == self.resolved.get("number") and mount.device == self.resolved.get("anonymous")
         return False
 
     def _mount(self, deadline: Deadline) -> None:
         self._unresolved = None
         try:
-            path, _ = self._device(deadline)
+            path, number = self._device(deadline)
+            result = self._wait_unused(path, number, deadline.share(0.5))
+            if not result.ok:
+                raise LayerError("%s cannot be opened: %s" % (path, result.words("check the storage path")))
+            fstype = self._settings.fstype
+            if self._settings.run_fsck != "no":
+                fstype = fstype or blockdevice.file_system(path, self._runner, deadline)
+                if not fstype:
+                    raise LayerError("no file system is recognised on %s: check `device`, and the kernel's log for read errors" % path)
+                complaint = blockdevice.check_file_system(path, fstype, self._settings.run_fsck, self._runner, deadline)
+                if complaint:
+                    self._compare_type(path, deadline)
+                    raise LayerError(complaint)
+            try:
+                self._run_mount(path, deadline)
+            except LayerError:
+                self._compare_type(path, deadline)
+                raise
         except blockdevice.Unresolved as error:
             raise LayerError(str(error)) from error
-        self._wait_unused(path, deadline.share(0.5))
-        if self._settings.run_fsck != "no":
-            fstype = self._settings.fstype or blockdevice.file_system(path, self._runner, deadline)
-            if not fstype:
-                raise LayerError("no file system is recognised on %s: check `device`" % path)
-            complaint = blockdevice.check_file_system(path, fstype, self._settings.run_fsck, self._runner, deadline)
-            if complaint:
-                raise LayerError(complaint)
-        self._run_mount(path, deadline)
 
-    def _wait_unused(self, path: str, deadline: Deadline) -> None:
+    def _compare_type(self, path: str, deadline: Deadline) -> None:
+        """After a failure: raise LayerError when the disk holds something else than `fstype` says. It is no work for fsck then."""
+        try:
+            given, found = self._settings.fstype, "" if deadline.expired() else blockdevice.file_system(path, self._runner, deadline)
+        except blockdevice.Unresolved:
+            return  # the complaint that there is tells more
+        if given and found and found != given and not given[:3] == found[:3] == "ext":
+            raise LayerError("%s holds %s, `fstype` says %s: correct `fstype` or `device`" % (path, found, given))
+
+    def _wait_unused(self, path: str, number: str, deadline: Deadline) -> Result:
+        """Wait until nobody uses the device; return how opening it ended. Raise LayerError, with the users as far as they can be seen."""
         result = blockdevice.wait_unused(path, self._runner, deadline)
+        if result.ok:
+            return result
         if result.outcome == UNSTARTED:
             raise LayerError("whether %s is in use on this node could not be seen: %s" % (path, result.words()))
-        if blockdevice.is_in_use(result):
-            raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
-                path, self._users(), result.words()))
+        users = self._users(number)  # they may live on without the device's node
+        if users or blockdevice.is_in_use(result):
+            remedy = "end whoever uses it" if users else "end whoever uses it, or if it was unmounted while frozen: mount it, fsfreeze -u, umount"
+            raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: %s (%s)" % (
+                path, users, remedy, result.words()))
+        return result
 
-    def _users(self) -> str:
+    def _wait_all_unused(self, paths: tuple[str, ...], deadline: Deadline) -> None:
+        for path in paths:
+            try:
+                self._wait_unused(path, blockdevice.number(path), deadline.share(0.4))
+            except blockdevice.Unresolved as error:
+                raise LayerError(str(error)) from error
+
+    def _users(self, number: str) -> str:
         """Words for whoever has the device mounted where we do not see it."""
         from cjc_agent.tools import holders, processes
         table = processes.table()
-        found = holders.in_other_namespaces(self.resolved["number"], table)
+        shown = {number, self.resolved.get("anonymous", number)}
+        found = sorted({pid for device in shown for pid in holders.in_other_namespaces(device, table)})
         words = ["by " + processes.describe(table[pid] for pid in found)] if found else []
         words += holders.by_kernel(self._settings.directory)  # an overlay has mounts of its own of its layers
         return " (%s)" % "; ".join(words) if words else ""
@@ -338,24 +405,29 @@ class BlockDisk(MountedDisk):
     def stop(self, deadline: Deadline) -> None:
         """See Disk.stop; afterwards an exclusive open must work, for another mount namespace or a frozen superblock keeps the device in use."""
         try:
-            path, _ = self._device(deadline.share(0.3))
+            path, number = self._device(deadline.share(0.3))
         except blockdevice.Unresolved as error:
-            top = mountinfo.top_at(mountinfo.read(), self._settings.directory)
+            mounts = mountinfo.read()
+            top = mountinfo.top_at(mounts, self._settings.directory)
             if error.absent and (top is None or self._is_alive(top)):
                 return  # our device has gone, and nothing that could be left of it is mounted
+            if top is None and self._are_unmounted(error.candidates, mounts):
+                self._wait_all_unused(error.candidates, deadline)
+                return  # whichever is ours, it is not in use
             if top is None or not error.absent:
                 raise LayerError(str(error)) from error
             self._log.warning("disk: %s: unmounting what it left on %s" % (error, self._settings.directory))
             self.resolved.update(path=top.source, number=top.device, device=self._settings.device)
-            path = top.source
+            path, number = top.source, top.device
         super().stop(deadline)
-        self._wait_unused(path, deadline)
+        path = blockdevice.path_of(number, path)
+        if path:
+            self._wait_unused(path, number, deadline.share(0.9))  # who looks at the site's processes after us needs time, too
 
-    @staticmethod
-    def _is_alive(mount: mountinfo.Mount) -> bool:
+    def _is_alive(self, mount: mountinfo.Mount) -> bool:
         """Whether a mount's device is still there under its name: then it is another one than ours, which is not."""
         try:
-            return not mount.source.startswith("/dev/") or BlockDisk._same(mount, blockdevice.number(mount.source))
+            return not mount.source.startswith("/dev/") or self._same(mount, blockdevice.number(mount.source))
         except blockdevice.Unresolved:
             return False
 
@@ -408,6 +480,18 @@ class NetworkDisk(MountedDisk):
     def _umount_command(self, point: str) -> list[str]:
         # umount(8) -f gives up on a server that does not answer; never -l, which only hides the mount
         return ["umount", "-f", "-c", "--", point]
+
+
+def _is_seen(table: list[mountinfo.Mount], mount: mountinfo.Mount) -> bool:
+    """Whether a mount is what its mount point leads to, not hidden by another one."""
+    seen = mountinfo.top_at(table, mount.point)
+    return seen is not None and seen.id == mount.id
+
+
+def _named(mounts: list[mountinfo.Mount]) -> str:
+    """Given mounts, name the first few of them, with their verb."""
+    words = ", ".join(mount.words() for mount in mounts[:3])
+    return "%s %s" % (words, "is" if len(mounts) == 1 else "are")
 
 
 def disk_of(settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: Optional[dict[str, str]] = None, known: bool = True) -> Disk:

@@ -8,17 +8,25 @@ import stat
 from cjc_agent.tools.command import TIMED_OUT, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 FITHAW = 0xC0045878  # ioctl, linux/fs.h
 NOT_FOUND = 127  # see Runner.run
 MMP_CLEAN, MMP_FSCK = "0xff4d4d50", "0xe24d4d50"  # mmp_sequence, linux/fs/ext4/ext4.h: nobody has it mounted; fsck is at work
+NO_SUCH_NODE = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 class Unresolved(Exception):
-    """No single block device answers to the name; the text says why and what to do. `absent`: there is none at all."""
+    """No single block device answers to the name; the text says why and what to do.
 
-    def __init__(self, text: str, absent: bool) -> None:
+    `absent`: there is none at all; `candidates`: the paths of those that answer, where they are too many.
+    """
+
+    def __init__(self, text: str, absent: bool, candidates: Sequence[str] = ()) -> None:
         super().__init__(text)
-        self.absent = absent
+        self.absent, self.candidates = absent, tuple(candidates)
 
 
 def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
@@ -29,7 +37,7 @@ def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
     result = runner.tool(["blkid", "-c", "/dev/null", "-o", "device", "-t", name], deadline)
     found = [line for line in result.output.split("\n") if line.startswith("/dev/")]
     if len(found) > 1:
-        raise Unresolved("%s is answered by %s: give one of them a label or UUID of its own" % (name, " and ".join(found)), absent=False)
+        raise Unresolved("%s is answered by %s: give one of them a label or UUID of its own" % (name, " and ".join(found)), False, found)
     if found and result.ok:
         return found[0]
     if result.exit_code == 2:  # blkid(8): not found
@@ -42,11 +50,37 @@ def number(path: str) -> str:
     try:
         facts = os.stat(path)
     except OSError as error:
-        absent = error.errno in (errno.ENOENT, errno.ENXIO, errno.ENODEV)
-        raise Unresolved("%s: %s: check the storage path" % (path, error.strerror), absent=absent) from error
+        raise Unresolved("%s: %s: check the storage path" % (path, error.strerror), absent=error.errno in NO_SUCH_NODE) from error
     if not stat.S_ISBLK(facts.st_mode):
-        raise Unresolved("%s is not a block device: check `device`" % path, absent=False)
+        raise Unresolved("%s is not a block device: check `device`" % path, absent=True)
     return "%d:%d" % (os.major(facts.st_rdev), os.minor(facts.st_rdev))
+
+
+def path_of(wanted: str, usual: str) -> str:
+    """Given a device's "major:minor" and the path it once had, return one that names it now: a link may have gone, or lead to another device.
+
+    Where none does, the usual one, unless that is another device; then "": the device is no longer there.
+    """
+    name = usual if _leads_to(usual, wanted) else _kernels_name(wanted) or usual
+    return name if _leads_to(name, wanted) in (True, None) else ""
+
+
+def _leads_to(path: str, wanted: str) -> bool | None:
+    """Whether a path names the device with this number; None: it names none at all."""
+    try:
+        return number(path) == wanted
+    except Unresolved:
+        return None
+
+
+def _kernels_name(wanted: str) -> str:
+    """Return the path of the device with this number as the kernel names it, "" when there is no such device."""
+    try:
+        with open("/sys/dev/block/%s/uevent" % wanted) as file:
+            names = ["/dev/" + line[len("DEVNAME="):].strip() for line in file if line.startswith("DEVNAME=")]
+    except OSError:
+        return ""
+    return names[0] if names else ""
 
 
 def wait_unused(path: str, runner: Runner, deadline: Deadline) -> Result:
@@ -74,9 +108,13 @@ def is_in_use(result: Result) -> bool:
 
 
 def file_system(path: str, runner: Runner, deadline: Deadline) -> str:
-    """Return the type of the file system on a device, "" when none is recognised."""
+    """Return the type of the file system on a device, "" when none is recognised. Raise Unresolved when that cannot be told."""
     result = runner.tool(["blkid", "-c", "/dev/null", "-o", "value", "-s", "TYPE", path], deadline)
-    return result.output.strip() if result.ok else ""
+    if result.exit_code == 8:  # blkid(8): ambivalent
+        raise Unresolved("%s carries signatures of several kinds: see which with wipefs -n %s" % (path, path), absent=False)
+    if result.exit_code not in (0, 2):
+        raise Unresolved("what is on %s cannot be told: %s" % (path, result.words("see the kernel's log")), absent=False)
+    return result.output.strip()
 
 
 def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadline: Deadline) -> str:
@@ -93,7 +131,11 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
         result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
-    return mmp_complaint(path, result, runner, deadline) or result.words("run fsck on %s by hand" % path)
+    complaint = mmp_complaint(path, result, runner, deadline)
+    # e2fsck ends with advice that is the same for every disk
+    said = [line for line in result.output.split("\n") if path in line and line.strip() != path + ":"]
+    result.output = said[-1] if said else result.output
+    return complaint or result.words("run fsck on %s by hand" % path)
 
 
 def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline) -> str:

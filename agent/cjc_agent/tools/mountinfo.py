@@ -96,6 +96,28 @@ def top_at(mounts: list[Mount], point: str) -> Mount | None:
     return mount if mount is not None and mount.point == point else None
 
 
+def to_unmount(mounts: list[Mount], wanted: list[Mount]) -> list[Mount]:
+    """Return what must be unmounted to be rid of the `wanted`: themselves and all that is mounted on them, what lies on top first.
+
+    What a mount hides is not among it, whatever its name.
+    """
+    above = {mount.id: mount for mount in wanted}
+    while True:
+        more = {mount.id: mount for mount in mounts if mount.parent in above and mount.id not in above}
+        if not more:
+            break
+        above.update(more)
+    listed = {mount.id: mount for mount in mounts}
+
+    def depth(mount: Mount) -> int:
+        steps = 0
+        while mount.parent in listed and steps < len(listed):  # a torn table may have a circle
+            mount, steps = listed[mount.parent], steps + 1
+        return steps
+
+    return sorted((mount for mount in reversed(mounts) if mount.id in above), key=depth, reverse=True)
+
+
 def is_below(path: str, folder: str) -> bool:
     """Whether `path` is `folder` or lies below it, judged by the names alone."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")

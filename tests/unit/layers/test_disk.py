@@ -82,7 +82,9 @@ def test_block(state, device, lines, status, named):
 
 @pytest.mark.parametrize("answer, lines, status, named", [
     ((EXITED, 0, "/dev/sdb1\n"), [SHARE], RUNNING, []), ((EXITED, 0, "/dev/sdb1\n"), [], STOPPED, []), ((EXITED, 2, ""), [], STOPPED, ["LABEL=job"]),
-    ((EXITED, 2, ""), [SHARE], FAILED, ["/dev/sdb1", "LABEL=job"]), ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 2, ""), [SHARE], FAILED, ["/dev/sdb1", "LABEL=job"]), ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [], STOPPED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [mount_line("/elsewhere")], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
+    ((EXITED, 0, "/dev/sdb1\n/dev/gone\n"), [], FAILED, ["/dev/sdb1", "/dev/gone"]),
     ((EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), [SHARE], FAILED, ["/dev/sdb1", "/dev/sdc1"]),
     ((TIMED_OUT, -1, ""), [], FAILED, []), ((EXITED, 127, ""), [], FAILED, []),
 ])
@@ -240,7 +242,7 @@ def test_start_of_a_block_device(monkeypatch, log):
     disk.start(Deadline(5))
     assert disk.launched and disk.state().running
     assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -c /dev/null -o value -s TYPE /dev/sdb1", "fsck.ext4 -p /dev/sdb1",
-                            "mount -o noatime -- /dev/sdb1 /share"]
+                            "look into /share", "mount -o noatime -- /dev/sdb1 /share"]
 
 
 @pytest.mark.parametrize("given, answers, words, mounts", [
@@ -276,7 +278,7 @@ def test_start_of_nfs_runs_no_fsck_and_remembers_the_source(monkeypatch, log):
     disk = disk_of(settings(device="fs-1.efs:/", directory="/share", fstype="efs", options="tls", run_fsck="force"), runner, log, Deadline(5))
     disk.start(Deadline(5))
     assert disk.launched
-    assert runner.asked == ["mount -t efs -o tls -- fs-1.efs:/ /share"]
+    assert runner.asked == ["look into /share", "mount -t efs -o tls -- fs-1.efs:/ /share"]
     assert disk.resolved == {"device": "fs-1.efs:/", "source": "127.0.0.1:/"}
 
 
@@ -284,9 +286,120 @@ def test_stop_unmounts_what_lies_below_first_and_stacks(monkeypatch, log):
     deep = mount_line("/share/deep", "tmpfs", "0:70", "tmpfs")
     runner = Node(monkeypatch, SHARE, SHARE, deep, mount_line("/elsewhere"), mount_line("/shared", "/dev/sdc1", "8:33"))
     disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
-    assert [word.split(" ")[-1] for word in runner.asked if word.startswith("umount")] == ["/share/deep", "/elsewhere", "/share", "/share"]
+    assert [word.split(" ")[-1] for word in runner.asked if word.startswith("umount")] == ["/share/deep", "/share", "/elsewhere", "/share"]
     assert len(runner.lines) == 1 and runner.asked[-1] == "exclusive open of /dev/sdb1"
     assert not any("-l" in word.split() for word in runner.asked), "never lazily"
+
+
+def test_stop_leaves_what_our_mount_hides_alone(monkeypatch, log):
+    """No path leads there: umount would say so for ever, or take what is seen under that name now."""
+    hidden = mount_line("/share/old", "tmpfs", "0:70", "tmpfs")
+    runner = Node(monkeypatch, hidden, SHARE)
+    disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
+    assert runner.lines == [hidden] and [word for word in runner.asked if word.startswith("umount")] == ["umount -c -- /share"]
+
+
+def test_stop_unmounts_first_what_can_be_seen(monkeypatch, log):
+    lines = [SHARE, mount_line("/share/a/b", "tmpfs", "0:70", "tmpfs"), mount_line("/share/a/b/c", "tmpfs", "0:71", "tmpfs"),
+             mount_line("/share/a", "tmpfs", "0:72", "tmpfs")]
+    runner = Node(monkeypatch, *lines)
+    disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
+    assert [word.split(" ")[-1] for word in runner.asked if word.startswith("umount")] == ["/share/a", "/share/a/b/c", "/share/a/b", "/share"]
+
+
+def test_a_device_that_cannot_be_opened_is_not_mounted(monkeypatch, log):
+    runner = Node(monkeypatch, call=Result("open", EXITED, 1, "ENXIO No such device or address"))
+    with pytest.raises(LayerError, match="/dev/sdb1 cannot be opened: .*ENXIO.*: check the storage path"):
+        disk_of(settings(**BLOCK), runner, log, Deadline(5)).start(Deadline(5))
+    assert runner.asked == ["exclusive open of /dev/sdb1"]
+
+
+def test_stop_never_unmounts_a_stranger_of_the_same_name(monkeypatch, log):
+    lines = [mount_line("/srv/share"), mount_line("/srv", "over", "0:70", "tmpfs"), mount_line("/srv/share", "stranger", "0:71", "tmpfs")]
+    runner = Node(monkeypatch, *lines)
+    disk = disk_of(settings(**{**BLOCK, "directory": "/srv/share", "site_db": "/srv/share/x"}), runner, log, Deadline(5))
+    with pytest.raises(LayerError, match=r"/dev/sdb1 \(ext4\) on /srv/share is still mounted: it is hidden by stranger \(tmpfs\) on /srv/share"):
+        disk.stop(Deadline(0.3))
+    assert runner.lines == lines and not any(word.startswith("thaw") for word in runner.asked), "nor is it thawed"
+    assert disk.state().status == FAILED
+
+
+def test_a_hidden_mount_is_named_with_what_hides_it(state):
+    found = state({**BLOCK, "directory": "/srv/share", "site_db": "/srv/share/x"}, mount_line("/srv/share"), mount_line("/srv", "over", "0:70", "tmpfs"))
+    assert found.status == FAILED and "/dev/sdb1 (ext4) on /srv/share is hidden by over (tmpfs) on /srv: unmount that" in found.reason
+
+
+@pytest.mark.parametrize("lines, good", [([], True), ([mount_line("/elsewhere", "/dev/sdc1", "8:33")], False), ([OTHER], False)])
+def test_stop_of_a_label_with_too_many_answers(monkeypatch, log, lines, good):
+    """None of them mounted: a start that refused them must not cost the node."""
+    runner = Node(monkeypatch, *lines, blkid=Result("blkid", EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"))
+    disk = disk_of(settings(device="LABEL=job", directory="/share"), runner, log, Deadline(5))
+    if good:
+        disk.stop(Deadline(5))
+        assert [word for word in runner.asked if "open" in word] == ["exclusive open of /dev/sdb1", "exclusive open of /dev/sdc1"]
+    else:
+        with pytest.raises(LayerError, match="LABEL=job"):
+            disk.stop(Deadline(0.3))
+    assert runner.lines == lines
+
+
+def test_stop_of_a_label_with_too_many_answers_one_of_them_in_use(monkeypatch, log):
+    runner = Node(monkeypatch, blkid=Result("blkid", EXITED, 0, "/dev/sdb1\n/dev/sdc1\n"), call=Result("open", EXITED, 1, "EBUSY still in use"))
+    with pytest.raises(LayerError, match="in use on this node"):
+        disk_of(settings(device="LABEL=job", directory="/share"), runner, log, Deadline(5)).stop(Deadline(5))
+
+
+BTRFS = mount_line("/share", "/dev/gone", ANONYMOUS, "btrfs")
+
+
+@pytest.mark.parametrize("anonymous, ours", [(ANONYMOUS, True), ("0:43", False)])
+def test_btrfs_whose_device_node_has_gone_is_still_unmounted(monkeypatch, log, anonymous, ours):
+    recorded = {"device": "/dev/gone", "path": "/dev/gone", "number": "8:99", "anonymous": anonymous}
+    runner = Node(monkeypatch, BTRFS)
+    disk = disk_of(settings(device="/dev/gone", directory="/share"), runner, log, Deadline(5), recorded)
+    assert disk.state().running is ours and bool(disk.left()) is ours
+    disk.stop(Deadline(5))
+    assert (runner.lines == []) is ours
+
+
+def test_the_anonymous_number_is_kept_for_the_record(monkeypatch, log):
+    Node(monkeypatch, mount_line("/share", "/dev/sdb1", ANONYMOUS, "btrfs"))
+    disk = disk_of(settings(**BLOCK), Script(), log, Deadline(5))
+    assert disk.state().running and disk.resolved["anonymous"] == ANONYMOUS
+
+
+def test_stop_of_a_device_without_a_node_that_another_mount_namespace_has(monkeypatch, log):
+    from cjc_agent.tools import holders
+    monkeypatch.setattr(holders, "in_other_namespaces", lambda device, pids: [1] if device == "8:99" else [])
+    recorded = {"device": "/dev/gone", "path": "/dev/gone", "number": "8:99"}
+    runner = Node(monkeypatch, call=Result("open", EXITED, 1, "ENOENT gone"))
+    with pytest.raises(LayerError, match="in use on this node"):
+        disk_of(settings(device="/dev/gone", directory="/share"), runner, log, Deadline(5), recorded).stop(Deadline(5))
+
+
+@pytest.mark.parametrize("given, answers, words", [
+    ({"fstype": "xfs"}, {"mount": (EXITED, 32, "wrong fs type"), "blkid": (EXITED, 0, "ext4\n")}, "holds ext4, `fstype` says xfs"),
+    ({"fstype": "ext4"}, {"fsck.ext4": (EXITED, 8, "Bad magic"), "blkid": (EXITED, 0, "xfs\n")}, "holds xfs, `fstype` says ext4"),
+    ({"fstype": "ext4"}, {"fsck.ext4": (EXITED, 8, "Bad"), "blkid": (EXITED, 0, "ext4dev\n")}, "run fsck on /dev/sdb1 by hand"),
+    ({"fstype": "ext4"}, {"fsck.ext4": (EXITED, 8, "Bad"), "blkid": (EXITED, 2, "")}, "run fsck on /dev/sdb1 by hand"),
+    ({}, {"blkid": (TIMED_OUT,)}, "what is on /dev/sdb1 cannot be told"),
+    ({"run_fsck": "no"}, {"mount": (EXITED, 32, "mount: unknown filesystem type 'swap'.\n  %s\n" % module.MOUNT_HINT)}, "unknown filesystem type 'swap'"),
+])
+def test_a_failed_start_says_what_the_disk_holds(monkeypatch, log, given, answers, words):
+    with pytest.raises(LayerError, match=words):
+        results = {name: Result(name, *answer) for name, answer in answers.items()}
+        disk_of(settings(**BLOCK, **given), Node(monkeypatch, **results), log, Deadline(5)).start(Deadline(5))
+
+
+def test_the_remedy_for_a_wanted_read_only_mount(state):
+    assert "remove ro from `options`" in state({**BLOCK, "options": "noatime,ro"}, mount_line("/share", options="ro")).reason
+
+
+def test_files_that_the_mount_hides_are_told(monkeypatch, log):
+    runner = Node(monkeypatch, blkid=Result("blkid", EXITED, 0, "ext4\n"), call=Result("look", EXITED, 0, "job_site"))
+    monkeypatch.setattr(blockdevice, "wait_unused", lambda *_: Result("open", EXITED, 0))
+    disk_of(settings(**BLOCK), runner, log, Deadline(5)).start(Deadline(5))
+    assert any("/share is not empty" in text and "job_site" in text for level, text in log.said if level == "warning")
 
 
 def test_stop_of_nfs_forces_and_never_lazily(monkeypatch, log):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 
 import pytest
@@ -44,7 +45,7 @@ def test_what_is_not_resolved(answer, absent, words):
 
 
 def test_number_of_no_block_device(tmp_path):
-    for path, absent in (("/dev/null", False), (str(tmp_path), False), (str(tmp_path / "none"), True)):
+    for path, absent in (("/dev/null", True), (str(tmp_path), True), (str(tmp_path / "none"), True), ("/dev/null/x", True), ("/dev/" + "x" * 256, True)):
         with pytest.raises(Unresolved) as caught:
             blockdevice.number(path)
         assert caught.value.absent is absent and path in str(caught.value)
@@ -125,9 +126,52 @@ def test_fsck_exit_codes(outcome, code, good):
         assert "run fsck on /dev/x by hand" in complaint
 
 
-@pytest.mark.parametrize("answer, fstype", [((EXITED, 0, "ext4\n"), "ext4"), ((EXITED, 2, ""), ""), ((TIMED_OUT, -1, "ext4"), "")])
+@pytest.mark.parametrize("answer, fstype", [((EXITED, 0, "ext4\n"), "ext4"), ((EXITED, 2, ""), "")])
 def test_file_system(answer, fstype):
     assert blockdevice.file_system("/dev/x", script(blkid=answer), Deadline(1)) == fstype
+
+
+@pytest.mark.parametrize("answer, words", [((EXITED, 8, ""), "/dev/x carries signatures of several kinds: .*wipefs -n /dev/x"),
+                                           ((TIMED_OUT, -1, "ext4"), "what is on /dev/x cannot be told"), ((EXITED, 127, ""), "cannot be told")])
+def test_a_file_system_that_cannot_be_told_is_not_none(answer, words):
+    with pytest.raises(Unresolved, match=words) as caught:
+        blockdevice.file_system("/dev/x", script(blkid=answer), Deadline(1))
+    assert not caught.value.absent
+
+
+@pytest.mark.parametrize("said, words", [
+    ("/dev/x: Root inode is not a directory.\n\n\n/dev/x: UNEXPECTED INCONSISTENCY; RUN fsck MANUALLY.\n\t(i.e., without -a or -p options)\n",
+     "UNEXPECTED INCONSISTENCY"),
+    ("fsck.ext4: Bad magic number in super-block while trying to open /dev/x\n/dev/x: \nThe superblock could not be read ...\n    e2fsck -b 32768 <device>\n",
+     "Bad magic number in super-block"), ("killed", "killed"),
+])
+def test_what_fsck_says_of_this_disk_counts(said, words):
+    complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(**{"fsck.ext4": (EXITED, 8, said)}), Deadline(1))
+    assert words in complaint and "-b 32768" not in complaint and "i.e." not in complaint
+
+
+def test_path_of_a_number(monkeypatch, tmp_path):
+    numbers = {"/dev/link": "8:33", "/dev/sdb1": "8:17"}
+
+    def number(path):
+        if path not in numbers:
+            raise Unresolved("no " + path, absent=True)
+        return numbers[path]
+    monkeypatch.setattr(blockdevice, "number", number)
+    monkeypatch.setattr("builtins.open", lambda name: io.StringIO("MAJOR=8\nDEVNAME=sdb1\n") if "/8:17/" in name else open_nothing(name))
+    assert blockdevice.path_of("8:33", "/dev/link") == "/dev/link"
+    assert blockdevice.path_of("8:17", "/dev/link") == "/dev/sdb1", "the link names another device now"
+    assert blockdevice.path_of("8:17", "/dev/gone") == "/dev/sdb1", "its link has gone, the device has not"
+    assert blockdevice.path_of("8:99", "/dev/gone") == "/dev/gone"
+    assert blockdevice.path_of("8:99", "/dev/link") == "", "never another device"
+    del numbers["/dev/sdb1"]
+    assert blockdevice.path_of("8:17", "/dev/link") == "/dev/sdb1", "it is there, though nothing leads to it: that is for who opens it to see"
+    numbers["/dev/sdb1"] = "8:50"
+    assert blockdevice.path_of("8:17", "/dev/link") == ""
+
+
+def open_nothing(name):
+    raise FileNotFoundError(2, "No such file or directory", name)
 
 
 def test_thaw_of_what_is_not_frozen_is_no_trouble(runner, tmp_path, monkeypatch):

@@ -185,3 +185,25 @@ def test_a_table_that_never_rests_is_not_waited_for(mocker):
     read = mocker.patch.object(mountinfo.procfs, "read", side_effect=[(mount_line("/%d" % n)).encode() for n in range(100)])
     assert len(mountinfo.read()) == 1
     assert read.call_count == mountinfo.MOST_TRIES
+
+
+def test_to_unmount_takes_what_lies_on_top_first_and_leaves_what_is_hidden():
+    mounts = mountinfo.parse(mount_table(
+        mount_line("/", "/dev/sda1", "8:1"), mount_line("/share/old", "tmpfs", "0:1", "tmpfs"), mount_line("/share"),
+        mount_line("/share/a", "tmpfs", "0:2", "tmpfs"), mount_line("/share/a/b", "tmpfs", "0:3", "tmpfs"), mount_line("/shared", "tmpfs", "0:4", "tmpfs"),
+        mount_line("/share", "/dev/sdc1", "8:33")))
+    ours = [mount for mount in mounts if mount.source == "/dev/sdb1"]
+    assert [(mount.point, mount.source) for mount in mountinfo.to_unmount(mounts, ours)] == [
+        ("/share/a/b", "tmpfs"), ("/share", "/dev/sdc1"), ("/share/a", "tmpfs"), ("/share", "/dev/sdb1")]
+    assert mountinfo.to_unmount(mounts, []) == []
+
+
+def test_to_unmount_of_a_moved_mount_goes_by_the_tree_not_by_age():
+    """mount --move puts an older mount on a younger one."""
+    mounts = [one("30 40 0:1 / /share/a rw - tmpfs tmpfs rw"), one("40 1 8:17 / /share rw - ext4 /dev/sdb1 rw")]
+    assert [mount.id for mount in mountinfo.to_unmount(mounts, mounts)] == [30, 40]
+
+
+def test_to_unmount_of_a_torn_table_comes_to_an_end():
+    mounts = [one("30 40 0:1 / /a rw - tmpfs tmpfs rw"), one("40 30 0:2 / /b rw - tmpfs tmpfs rw"), one("50 50 0:3 / /c rw - tmpfs tmpfs rw")]
+    assert {mount.id for mount in mountinfo.to_unmount(mounts, mounts[:1])} == {30, 40}
