@@ -309,7 +309,7 @@ def test_stop_unmounts_first_what_can_be_seen(monkeypatch, log):
 
 def test_a_device_that_cannot_be_opened_is_not_mounted(monkeypatch, log):
     runner = Node(monkeypatch, call=Result("open", EXITED, 1, "ENXIO No such device or address"))
-    with pytest.raises(LayerError, match="/dev/sdb1 cannot be opened: .*ENXIO.*: check the storage path"):
+    with pytest.raises(LayerError, match="/dev/sdb1 cannot be opened: .*: check the storage path - it said: ENXIO"):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).start(Deadline(5))
     assert runner.asked == ["exclusive open of /dev/sdb1"]
 
