@@ -5,7 +5,8 @@ timeout. So everything runs in a forked child whose exec nobody waits for withou
 abandoned and remembered, and the same kind of work is not started a second time while it lives.
 
 Output goes into a memory file, not into a pipe: a daemon that keeps its output open can neither make us wait nor be killed by SIGPIPE
-when we end. The file is sealed (fcntl(2), F_SEAL_WRITE) when the command ends or has printed too much; who writes then gets EPERM.
+when we end. The file is sealed (fcntl(2), F_SEAL_WRITE) when the command ends; who writes then gets EPERM. While it runs, what it has
+printed too much of is thrown away: an error in writing would change its exit code, and that of a chatty status must be its own.
 """
 from __future__ import annotations
 
@@ -176,8 +177,8 @@ class Runner:
         try:
             status = wait(pid, deadline.part(WATCH))
             while status is None and not deadline.expired():
-                if os.fstat(output).st_size > LARGEST_OUTPUT:
-                    _seal(output)
+                if os.fstat(output).st_blocks * 512 > LARGEST_OUTPUT:
+                    os.ftruncate(output, 0)  # the writer goes on where it was, behind a hole
                 status = wait(pid, deadline.part(WATCH))
         except BaseException:  # Ctrl-C, SIGTERM: leave nothing behind
             _kill(pid)
