@@ -51,7 +51,7 @@ class Site:
         number = next(numbers)
         self.name = name or "job%d" % number
         self.vip = vip or "10.77.%d.%d" % (number // 250, number % 250 + 1)
-        self.disk = disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
+        self.disk = self.make_disk(folder, fstype)
         self.directory = pathlib.Path(directory or "/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
         self.directory.mkdir()
         self.site_db = self.directory / "job_site"
@@ -67,6 +67,10 @@ class Site:
         self.mount()
         self.simulator("cjcmksite", "-d", str(self.site_db), "-n", self.name, "-i", self.vip)
         self.umount()
+
+    def make_disk(self, folder: pathlib.Path, fstype: str) -> disk.Disk:
+        """The site's disk, with a file system on it."""
+        return disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
 
     # -- the agent ----------------------------------------------------------------------------------------------------------------
 

@@ -303,9 +303,12 @@ class BlockDisk(MountedDisk):
     def _mount(self, deadline: Deadline) -> None:
         self._unresolved = None
         try:
-            path, _ = self._device(deadline)
+            self._mount_checked(deadline)
         except blockdevice.Unresolved as error:
             raise LayerError(str(error)) from error
+
+    def _mount_checked(self, deadline: Deadline) -> None:
+        path, _ = self._device(deadline)
         self._wait_unused(path, deadline.share(0.5))
         if self._settings.run_fsck != "no":
             fstype = self._settings.fstype or blockdevice.file_system(path, self._runner, deadline)

@@ -73,8 +73,10 @@ def is_in_use(result: Result) -> bool:
 
 
 def file_system(path: str, runner: Runner, deadline: Deadline) -> str:
-    """Return the type of the file system on a device, "" when none is recognised."""
+    """Return the type of the file system on a device, "" when none is recognised. Raise Unresolved when the device does not answer."""
     result = runner.tool(["blkid", "-c", "/dev/null", "-o", "value", "-s", "TYPE", path], deadline)
+    if result.exit_code is None:
+        raise Unresolved("%s: %s: check the storage path" % (path, result.words()), absent=False)
     return result.output.strip() if result.ok else ""
 
 
@@ -92,6 +94,8 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
         result = runner.tool(["fsck", "-T", *(["-t", fstype] if fstype else []), path, "--", *flags], deadline)
     if result.exit_code in (0, 1):
         return ""
+    if result.exit_code is None:
+        return "%s: %s: check the storage path" % (path, result.words())
     return "%s: run fsck on %s by hand" % (result.words(), path)
 
 
