@@ -170,7 +170,8 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words()))
+            return Verdict(FAILED, "disk: %s cannot be written: %s: check the storage and the kernel's log" % (
+                stack.settings.site_db, result.words()))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)

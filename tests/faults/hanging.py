@@ -209,12 +209,12 @@ FAULTS = [
         START: in_time(FAILED, "{device}", "check the storage path"),
         RUNNING: in_time(0),
         RUNNING_20: in_time(FAILED, "{site_db}"),
-        STOP: in_time(FAILED, "{device}"),
+        STOP: in_time(FAILED, "{device} does not answer, umount (pid ", "check the storage path"),
     }, site=StorageSite),
     Fault(HANG, "storage of the disk, nothing is read", silent(read=False), {
         START: in_time(FAILED, "{device}"),
         RUNNING_20: in_time(FAILED, "{site_db}"),
-        STOP: in_time(FAILED, "{device}"),
+        STOP: in_time(FAILED, "{device} does not answer, umount (pid ", "check the storage path"),
     }, site=StorageSite),
     Fault(HANG, "storage of the disk, type known", silent_with(fstype="ext4"), {START: in_time(FAILED, "{device}", "check the storage path")}, site=StorageSite),
     Fault(HANG, "storage of the disk, type known, no fsck", silent_with(fstype="ext4", run_fsck="no"), {
@@ -230,7 +230,7 @@ FAULTS = [
     }, site=ShareSite),
     Fault(HANG, "network file system, nothing is read", silent(read=False), {
         START: in_time(FAILED, "nfsserver:/export on {directory}"),
-        RUNNING: in_time(FAILED, "did not end within"),
+        RUNNING: in_time(FAILED, "cjcpw status"),
         STOP: in_time(0),
     }, site=ShareSite),
     Fault(HANG, "network file system, writes only", silent(WRITES), {

@@ -13,6 +13,7 @@ from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
 NETWORK_TYPES = ("nfs", "nfs4")
+WORK_ON_DEVICE = ("mount", "umount", "fsck", "blkid", "exclusive open")  # what is stuck in one of these waits for storage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -321,9 +322,13 @@ class BlockDisk(MountedDisk):
 
     def _wait_unused(self, path: str, deadline: Deadline) -> None:
         result = blockdevice.wait_unused(path, self._runner, deadline)
-        if blockdevice.is_in_use(result):
-            raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
-                path, self._users(), result.words()))
+        if not blockdevice.is_in_use(result):
+            return
+        stuck = ["%s (pid %d)" % (name, pid) for name, pid in self._runner.abandoned().items() if name.startswith(WORK_ON_DEVICE)]
+        if stuck:
+            raise LayerError("%s does not answer, %s cannot be ended: check the storage path" % (path, ", ".join(stuck)))
+        raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: end whoever uses it (%s)" % (
+            path, self._users(), result.words()))
 
     def _users(self) -> str:
         """Words for whoever has the device mounted where we do not see it."""

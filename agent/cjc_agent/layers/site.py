@@ -7,7 +7,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import child_environment, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
-from cjc_agent.tools.command import Result, Runner
+from cjc_agent.tools.command import STUCK, TIMED_OUT, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 from cjc_agent.tools.record import Record
@@ -49,7 +49,7 @@ class Site:
             from cjc_agent.settings import daemon_conf  # a healthy monitor does not need it
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
-                                       self._deadline.part(5.0))
+                                       self._deadline.share(0.15).part(5.0))  # a dead server must not cost a stop its time
             if not result.ok:
                 return self._record.port if self._record and self._record.port else DEFAULT_PORT
             self._port = int(result.output)
@@ -70,10 +70,20 @@ class Site:
             return state if state.stopped else State(FAILED, "%s, but %s" % (answer.words(), state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
-        return State(FAILED, "%s: site %s neither runs nor is stopped: see JobCenter's own log" % (answer.words(), self._settings.site))
+        return State(FAILED, "%s: site %s neither runs nor is stopped: %s" % (answer.words(), self._settings.site, self._remedy(answer)))
+
+    def _remedy(self, answer: Result) -> str:
+        """What to do when a call of cjcpw went wrong."""
+        if answer.outcome != STUCK:
+            return "see JobCenter's own log"
+        settings = self._settings
+        return "a file system does not answer: check those of %s, %s and %s" % (settings.site_db, settings.nqs_home, settings.nqs_spool)
 
     def _runs(self, deadline: Deadline) -> bool:
-        return self._status(deadline).exit_code in self._settings.status_running and self._resident_state().running
+        answer = self._status(deadline)
+        if answer.outcome in (TIMED_OUT, STUCK):  # then nobody could see whether a start has worked
+            raise LayerError("%s: %s" % (answer.words(), self._remedy(answer)))
+        return answer.exit_code in self._settings.status_running and self._resident_state().running
 
     def _resident_state(self) -> State:
         if self._settings.cjcpw_mode == "resident" and self.resident:
@@ -128,7 +138,7 @@ class Site:
         else:
             result = self._cjcpw("start", self._settings.start_args, deadline, call=False)
             if not result.ok:
-                raise LayerError("%s: see JobCenter's own log" % result.words())
+                raise LayerError("%s: %s" % (result.words(), self._remedy(result)))
             self._wait_running(deadline, 0)
         self.learn_daemons()
         state = self._resident_state()  # it may have ended while status was asked
@@ -166,7 +176,8 @@ class Site:
                 return
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
-        raise LayerError("cjcpw start went well, but the site does not come up: %s: see JobCenter's own log" % (answer.words() if answer else "no time left"))
+        raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (
+            (answer.words(), self._remedy(answer)) if answer else ("no time left", "see JobCenter's own log")))
 
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
