@@ -36,9 +36,10 @@ FULL = ("ENOSPC ", "EDQUOT ")
 
 
 def state_folder() -> str:
-    """Return the folder for records and locks: what the cluster names, else the usual one."""
+    """Return the folder for records and locks: what the cluster names, else the usual one. One on a network file system is passed over: such
+    a record would be another node's too, and a server that has died would hang us."""
     given = os.environ.get("HA_RSCTMP", "").rstrip("/")
-    return given if given.startswith("/") else STATE_FOLDER
+    return given if given.startswith("/") and (given == STATE_FOLDER or not mountinfo.on_network(given)) else STATE_FOLDER
 
 
 class Verdict:
@@ -223,7 +224,7 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    return Verdict(FAILED, "disk: " + result.words())
+    return Verdict(FAILED, "disk: %s: check the file systems above %s" % (result.words(), directory or site_db))
 
 
 def _look_at_directory(directory: str, site_db: str) -> str:
@@ -343,7 +344,7 @@ def _stop(stack: Stack) -> Verdict:
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
     if not left and stack.disk.left():
         left.append("disk: " + stack.disk.left())
-    evidence = stack.site.census().evidence()
+    evidence = stack.site.evidence()
     if evidence:
         left.append("site: " + (words or evidence))
     elif words:

@@ -74,9 +74,10 @@ class FileServer:
         poll = select.poll()
         poll.register(client.descriptor, select.POLLIN)
         while True:
-            while not self._reading:
-                time.sleep(0.02)
             poll.poll(100)
+            if not self._reading:
+                time.sleep(0.02)
+                continue
             try:
                 request = os.read(client.descriptor, 1 << 17)
             except BlockingIOError:

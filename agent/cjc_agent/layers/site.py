@@ -37,6 +37,7 @@ class Site:
         self.resident = record.resident if record else None
         self.before = record.before if record else None
         self.launched = False  # whether this action has called cjcpw start
+        self._unended: list[Process] = []  # what a stop could not end
 
     def port(self) -> int:
         """Return the TCP port: as set; as in daemon.conf, read in a child; as recorded, when the site's own file is not to be read."""
@@ -228,8 +229,8 @@ class Site:
 
         Every step judges by a census that was taken after the step before it had ended; none is taken twice where nothing was done.
         """
-        total = deadline.left()
         census = self._census_without_leftovers()
+        total = deadline.left()  # where product files are on a dead server, the first look takes seconds
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
         if disk_up and self._settings.site:
             given = self._settings.stop_escalation
@@ -244,9 +245,16 @@ class Site:
             self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
         left = _left(known, census)
         if left:
-            raise LayerError("cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left))
+            self._unended = left
+            raise LayerError(_cannot_be_ended(left))
         if census.evidence():
             raise LayerError(census.evidence())
+
+    def evidence(self) -> str:
+        """Words for what says now, after a stop, that the site is not stopped; "" for nothing. Who could not be ended counts also when its
+        parents, which told whose it is, have gone."""
+        left = [process for process in self._unended if processes.alive(process)]
+        return _cannot_be_ended(left) if left else self.census().evidence()
 
     def _stop_gracefully(self, deadline: Deadline, known: dict[tuple[int, int], Process]) -> Census:
         """Stop the site through cjcpw, unless none of it is `known` and status says that it is stopped; return a census taken afterwards."""
@@ -314,7 +322,8 @@ class Site:
         """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words). It runs in a child that may be abandoned."""
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
-            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words())
+            user = " and how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
+            return 1, "product files below %s: %s: check the file system that they are on%s" % (self._settings.nqs_home, result.words(), user)
         code, _, words = result.output.partition(" ")
         return int(code), words
 
@@ -324,6 +333,10 @@ def _without_mere_holders(census: Census) -> Census:
     for pid in census.mere_holders:
         census.daemons.pop(pid)
     return census
+
+
+def _cannot_be_ended(left: list[Process]) -> str:
+    return "cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left)
 
 
 def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:
