@@ -344,7 +344,7 @@ def _stop(stack: Stack) -> Verdict:
     # what was left before the umount may have gone since: 0 is said after seeing that nothing is left, and only then
     if not left and stack.disk.left():
         left.append("disk: " + stack.disk.left())
-    evidence = stack.site.evidence()
+    evidence = stack.site.left_after_stop()
     if evidence:
         left.append("site: " + (words or evidence))
     elif words:

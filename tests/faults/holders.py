@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
 import shutil
@@ -19,7 +18,6 @@ from lab.site import Site, all_processes, wait_until
 HOLDER = "holder"
 WAIT = "print('ready', flush=True); time.sleep(1000)"
 PRIVATE = ("unshare", "--mount", "--propagation", "private")
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -52,7 +50,8 @@ def also_running(see: dict[str, See]) -> dict[str, See]:
     return {RUNNING: See(0), RUNNING_10: See(0), **see}
 
 
-MAPPED = "f = open('{db}/held', 'r+b'); m = mmap.mmap(f.fileno(), 4096%s); f.close()"
+MAPPED = ("import ctypes; c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p; f = os.open('{db}/held', os.O_RDWR); "  # mmap keeps a descriptor
+          "assert c.mmap(None, 4096, 1, 1, f, ctypes.c_long(0)); os.close(f)")
 DELETED = "f = open('{db}/held'); os.unlink('{db}/held')"
 INOTIFY = "import ctypes; c = ctypes.CDLL(None); assert c.inotify_add_watch(c.inotify_init(), b'{db}', 0x100) > 0"
 IN_FLIGHT = ("a, b = socket.socketpair(); f = open('{db}/held'); socket.send_fds(a, [b'x'], [f.fileno()]); f.close()")
@@ -231,8 +230,8 @@ FAULTS = [
     Fault(HOLDER, "file open for reading", process("f = open('{db}/held')"), stop_of(0)),
     Fault(HOLDER, "file open for writing", process("f = open('{db}/held', 'r+b'); f.write(b'x' * 4096)"), stop_of(0)),
     Fault(HOLDER, "folder open", process("f = os.open('{db}', os.O_PATH)"), stop_of(0)),
-    Fault(HOLDER, "mapped file, closed after mapping", process(MAPPED % ""), stop_of(0)),
-    Fault(HOLDER, "deleted file, still mapped", process(MAPPED % "" + "; os.unlink('{db}/held')"), stop_of(0)),
+    Fault(HOLDER, "mapped file, closed after mapping", process(MAPPED), stop_of(0)),
+    Fault(HOLDER, "deleted file, still mapped", process(MAPPED + "; os.unlink('{db}/held')"), stop_of(0)),
     Fault(HOLDER, "deleted file, still open", process(DELETED), stop_of(0)),
     Fault(HOLDER, "chroot", chrooted, stop_of(0)),
     Fault(HOLDER, "program on the disk", program, also_running(stop_of(0))),

@@ -7,7 +7,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import child_environment, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
-from cjc_agent.tools.command import STUCK, TIMED_OUT, Result, Runner
+from cjc_agent.tools.command import STUCK, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 from cjc_agent.tools.record import Record
@@ -82,7 +82,7 @@ class Site:
 
     def _runs(self, deadline: Deadline) -> bool:
         answer = self._status(deadline)
-        if answer.outcome in (TIMED_OUT, STUCK):  # then nobody could see whether a start has worked
+        if answer.outcome == STUCK:  # nobody could see whether a start has worked: while it lives no other status call is made
             raise LayerError("%s: %s" % (answer.words(), self._remedy(answer)))
         return answer.exit_code in self._settings.status_running and self._resident_state().running
 
@@ -131,6 +131,8 @@ class Site:
             before = _without_mere_holders(self.census())  # status took its time: what has come or gone meanwhile?
         if before.evidence():
             raise LayerError("%s: stop the site before it is started" % before.evidence())
+        if deadline.expired():
+            raise LayerError("no time left to start site %s: see what took it, or give the start a longer timeout" % self._settings.site)
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -250,7 +252,7 @@ class Site:
         if census.evidence():
             raise LayerError(census.evidence())
 
-    def evidence(self) -> str:
+    def left_after_stop(self) -> str:
         """Words for what says now, after a stop, that the site is not stopped; "" for nothing. Who could not be ended counts also when its
         parents, which told whose it is, have gone."""
         left = [process for process in self._unended if processes.alive(process)]

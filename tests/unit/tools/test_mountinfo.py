@@ -185,3 +185,10 @@ def test_a_table_that_never_rests_is_not_waited_for(mocker):
     read = mocker.patch.object(mountinfo.procfs, "read", side_effect=[(mount_line("/%d" % n)).encode() for n in range(100)])
     assert len(mountinfo.read()) == 1
     assert read.call_count == mountinfo.MOST_TRIES
+
+
+@pytest.mark.parametrize("fstype, waits", [("nfs4", True), ("fuse.sshfs", True), ("fuse", True), ("tmpfs", False), ("ext4", False), ("fuseblk", False)])
+def test_what_may_wait_for_a_server_is_told_by_its_type(monkeypatch, fstype, waits):
+    table = mountinfo.parse("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /state rw - %s source rw\n" % fstype)
+    monkeypatch.setattr(mountinfo, "read", lambda: table)
+    assert mountinfo.on_network("/state/x") is waits and not mountinfo.on_network("/other")
