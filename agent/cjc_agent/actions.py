@@ -37,9 +37,10 @@ BROKEN = ("EIO ", "EUCLEAN ", "ESTALE ")
 
 
 def state_folder() -> str:
-    """Return the folder for records and locks: what the cluster names, else the usual one."""
+    """Return the folder for records and locks: what the cluster names, else the usual one. One on a network file system is passed over: such
+    a record would be another node's too, and a server that has died would hang us."""
     given = os.environ.get("HA_RSCTMP", "").rstrip("/")
-    return given if given.startswith("/") else STATE_FOLDER
+    return given if given.startswith("/") and (given == STATE_FOLDER or not mountinfo.on_network(given)) else STATE_FOLDER
 
 
 class Verdict:
@@ -382,7 +383,7 @@ def _stop(stack: Stack) -> Verdict:
 def _evidence(stack: Stack) -> str:
     """Words for what says that the site is not stopped: also that we could not look."""
     try:
-        return stack.site.census().evidence()
+        return stack.site.left_after_stop()
     except OSError as error:
         return "processes cannot be looked at: %s" % procfs.words(error)
 

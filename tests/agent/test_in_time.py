@@ -10,20 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from lab.hung import HungFileSystem
-from lab.neighbours import CROWD, end_crowd, python
+from lab.neighbours import CROWD, STUCK_IN_MMAP, end_crowd, python
 from lab.site import Site, all_processes, wait_until
-
-# dirty pages of a shared mapping are written when something else is mapped over them, under the lock of the process's memory map
-STUCK_IN_MMAP = """import ctypes, os, sys, time
-libc = ctypes.CDLL(None)
-libc.mmap.restype = ctypes.c_void_p
-libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
-address = libc.mmap(None, 16384, 3, 1, os.open(sys.argv[1], os.O_RDWR), 0)
-ctypes.memset(address, 1, 10)
-print('ready', flush=True)
-libc.mmap(address, 16384, 3, 2 | 16 | 32, -1, 0)
-time.sleep(1000)
-"""
 
 
 def state_of(pid: int) -> str:

@@ -15,6 +15,7 @@ LEVELS = {RUNNING: 0, RUNNING_10: 10, RUNNING_20: 20}
 LONGEST_REASON = 600  # characters
 SHOWN_REASON = 128  # characters that crm_mon shows of it (Pacemaker 2.1.5, seen)
 LOG_LINE = re.compile(r"\w{3} \d\d \d\d:\d\d:\d\d  \S+: (DEBUG|INFO|WARNING|ERROR): [^\x00-\x1f\x7f]*")
+TOOL = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "LANG=C.UTF-8"}  # the environment of the system tools that the agent calls
 CORE = "/cjc-agent/__main__"  # in the command line of every process that is the agent, or a child of it that has not yet called exec
 
 
@@ -148,8 +149,9 @@ def left_of(site: Site) -> list[str]:
         left.append("its device is still mounted")
     elif not can_be_claimed(site):
         left.append("its device is still in use")
-    if site.processes():
-        left.append("processes are left: %s" % site.processes())
+    processes = {pid: name for pid, name in site.processes().items() if "CJC_AGENT_CALL=1" not in environment_of(pid)}  # those are killed for good
+    if processes:
+        left.append("processes are left: %s" % processes)
     if list(site.state.glob("cjc-*.json")) and os.access(site.state, os.W_OK):  # from a read-only folder nothing can be removed
         left.append("its record is left")
     return left
@@ -183,17 +185,23 @@ def agents_left() -> dict[int, str]:
             words = pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        if CORE in words or "CJC_AGENT_CALL=1" in environment_of(pid):
+        environment = environment_of(pid)
+        if CORE in words or "CJC_AGENT_CALL=1" in environment or {word for word in environment if word} == TOOL:
             found[pid] = words
     return found
 
 
 def _not_piled_up(site: Site, moment: str, see: See, stuck: dict[int, str]) -> list[str]:
-    """Children were abandoned: they must be noted, and the same call once more must not leave more of them."""
-    noted = {int(line.split()[0]) for path in site.state.glob("*.abandoned") for line in path.read_text().splitlines()}
-    wrong = ["pid %d (%s) was left and not noted" % (pid, words) for pid, words in stuck.items() if pid not in noted]
-    again = _call(site, moment, see)
-    wrong += ["called again: " + words for words in judge(site, see, again)]
-    if len(agents_left()) > len(stuck):
-        wrong.append("children pile up: %s" % agents_left())
+    """Children were abandoned: each must be noted, of one kind of work at most one, and the same call again must answer the same."""
+    wrong = _not_noted(site, stuck)
+    for _ in range(2):
+        again = _call(site, moment, see)
+        wrong += ["called again: " + words for words in judge(site, see, again)]
+        wrong += ["called again: " + words for words in _not_noted(site, agents_left())]
     return wrong
+
+
+def _not_noted(site: Site, stuck: dict[int, str]) -> list[str]:
+    """The notes keep one child of each kind of work: with a second one of a kind, the first would lose its note."""
+    noted = {int(line.split()[0]) for path in site.state.glob("*.abandoned") for line in path.read_text().splitlines()}
+    return ["pid %d (%s) was left and not noted" % (pid, words) for pid, words in stuck.items() if pid not in noted]

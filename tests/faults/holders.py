@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pathlib
 import shutil
@@ -19,7 +18,6 @@ from lab.site import Site, all_processes, wait_until
 HOLDER = "holder"
 WAIT = "print('ready', flush=True); time.sleep(1000)"
 PRIVATE = ("unshare", "--mount", "--propagation", "private")
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 @contextlib.contextmanager
@@ -52,7 +50,8 @@ def also_running(see: dict[str, See]) -> dict[str, See]:
     return {RUNNING: See(0), RUNNING_10: See(0), **see}
 
 
-MAPPED = "f = open('{db}/held', 'r+b'); m = mmap.mmap(f.fileno(), 4096%s); f.close()"
+MAPPED = ("import ctypes; c = ctypes.CDLL(None); c.mmap.restype = ctypes.c_void_p; f = os.open('{db}/held', os.O_RDWR); "  # mmap keeps a descriptor
+          "assert c.mmap(None, 4096, 1, 1, f, ctypes.c_long(0)); os.close(f)")
 DELETED = "f = open('{db}/held'); os.unlink('{db}/held')"
 INOTIFY = "import ctypes; c = ctypes.CDLL(None); assert c.inotify_add_watch(c.inotify_init(), b'{db}', 0x100) > 0"
 IN_FLIGHT = ("a, b = socket.socketpair(); f = open('{db}/held'); socket.send_fds(a, [b'x'], [f.fileno()]); f.close()")
@@ -231,8 +230,8 @@ FAULTS = [
     Fault(HOLDER, "file open for reading", process("f = open('{db}/held')"), stop_of(0)),
     Fault(HOLDER, "file open for writing", process("f = open('{db}/held', 'r+b'); f.write(b'x' * 4096)"), stop_of(0)),
     Fault(HOLDER, "folder open", process("f = os.open('{db}', os.O_PATH)"), stop_of(0)),
-    Fault(HOLDER, "mapped file, closed after mapping", process(MAPPED % ""), stop_of(0)),
-    Fault(HOLDER, "deleted file, still mapped", process(MAPPED % "" + "; os.unlink('{db}/held')"), stop_of(0)),
+    Fault(HOLDER, "mapped file, closed after mapping", process(MAPPED), stop_of(0)),
+    Fault(HOLDER, "deleted file, still mapped", process(MAPPED + "; os.unlink('{db}/held')"), stop_of(0)),
     Fault(HOLDER, "deleted file, still open", process(DELETED), stop_of(0)),
     Fault(HOLDER, "chroot", chrooted, stop_of(0)),
     Fault(HOLDER, "program on the disk", program, also_running(stop_of(0))),
@@ -243,15 +242,18 @@ FAULTS = [
     Fault(HOLDER, "inotify watch", process(INOTIFY), stop_of(0)),
     Fault(HOLDER, "open file in flight between two sockets", process(IN_FLIGHT),
           stop_of(FAILED, *by("no process is seen that holds it"), then=still_mounted)),
-    Fault(HOLDER, "loop device over a file on the disk", loop_device, stop_of(FAILED, *by("is over {site_db}/inner.img: detach it (losetup -d)"), then=still_mounted), quick=False),
+    Fault(HOLDER, "loop device over a file on the disk", loop_device,
+          stop_of(FAILED, *by("is over {site_db}/inner.img: detach it (losetup -d)"), then=still_mounted), quick=False),
     Fault(HOLDER, "overlay mount over a folder of the disk", overlay,
           stop_of(FAILED, "{device} is in use on this node", "an overlay on /srv/overlay-{site} lies over it: unmount that", then=unmounted), quick=False),
     Fault(HOLDER, "swap file on the disk", swap_file, stop_of(FAILED, *by("swap is on {site_db}/swap: swapoff it"), then=still_mounted), quick=False),
-    Fault(HOLDER, "copy of the mount table", namespace, also_running(stop_of(FAILED, "{device} is in use on this node", "by sleep[", then=unmounted)), quick=False),
+    Fault(HOLDER, "copy of the mount table", namespace,
+          also_running(stop_of(FAILED, "{device} is in use on this node", "by sleep[", then=unmounted)), quick=False),
     Fault(HOLDER, "working directory in a copy of the mount table", holder_in_namespace, stop_of(0)),
     Fault(HOLDER, "ignores TERM", process("signal.signal(signal.SIGTERM, signal.SIG_IGN); os.chdir('{db}')"), stop_of(0)),
     Fault(HOLDER, "started again half a second after its end", respawned(0.5), stop_of(0)),
     Fault(HOLDER, "started again at once", respawned(0), stop_of(FAILED, *by("sleep["), then=still_mounted), quick=False),
     Fault(HOLDER, "hands over to a child all the time", relay, stop_of(0)),
-    Fault(HOLDER, "waits for a dead server and cannot be ended", undying, also_running(stop_of(FAILED, "stat[", "restart this node", then=still_mounted)), quick=False),
+    Fault(HOLDER, "waits for a dead server and cannot be ended", undying,
+          also_running(stop_of(FAILED, "stat[", "restart this node", then=still_mounted)), quick=False),
 ]

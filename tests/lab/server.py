@@ -74,9 +74,10 @@ class FileServer:
         poll = select.poll()
         poll.register(client.descriptor, select.POLLIN)
         while True:
-            while not self._reading:
-                time.sleep(0.02)
             poll.poll(100)
+            if not self._reading:
+                time.sleep(0.02)
+                continue
             try:
                 request = os.read(client.descriptor, 1 << 17)
             except BlockingIOError:
@@ -94,6 +95,7 @@ class FileServer:
         """End all clients: who waits gets an error; unmount them."""
         self._reading = True
         if self._door:
+            self._door.shutdown(socket.SHUT_RDWR)  # wakes who waits in accept()
             self._door.close()
             pathlib.Path(HELPER % self.fstype).unlink()
         for client in self._clients:
@@ -102,9 +104,8 @@ class FileServer:
 
 def _door(server: FileServer, helper: pathlib.Path) -> socket.socket:
     """Where the mount helper asks to be mounted; a server that hangs lets it wait."""
-    path = "/run/%s.sock" % helper.name
+    path = "%s.sock" % server.folder
     door = socket.socket(socket.AF_UNIX)
-    pathlib.Path(path).unlink(missing_ok=True)
     door.bind(path)
     door.listen()
     helper.write_text(MOUNT % path)

@@ -1,6 +1,7 @@
 """A cluster site of the lab: its disk, its address, JobCenter's simulator, and the agent called as Pacemaker calls it."""
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import pathlib
@@ -8,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 from lab import disk
@@ -51,7 +53,7 @@ class Site:
         number = next(numbers)
         self.name = name or "job%d" % number
         self.vip = vip or "10.77.%d.%d" % (number // 250, number % 250 + 1)
-        self.disk = disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
+        self.disk = self.make_disk(folder, fstype)
         self.directory = pathlib.Path(directory or "/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
         self.directory.mkdir()
         self.site_db = self.directory / "job_site"
@@ -68,6 +70,10 @@ class Site:
         self.mount()
         self.simulator("cjcmksite", "-d", str(self.site_db), "-n", self.name, "-i", self.vip)
         self.umount()
+
+    def make_disk(self, folder: pathlib.Path, fstype: str) -> disk.Disk:
+        """The site's disk, with a file system on it."""
+        return disk.make(str(folder / "disk.img"), 32 if fstype == "ext4" else 320, fstype)
 
     # -- the agent ----------------------------------------------------------------------------------------------------------------
 
@@ -190,11 +196,20 @@ def all_processes() -> dict[int, str]:
 
 
 def environment_of(pid: int) -> list[str]:
-    """The NAME=value entries of a process."""
-    try:
-        return pathlib.Path("/proc/%d/environ" % pid).read_text(errors="replace").split("\0")
-    except OSError:
-        return []
+    """The NAME=value entries of a process; none of one that hangs in D state with its memory map locked, for which reading them waits."""
+    found: list[str] = []
+
+    def read() -> None:
+        with contextlib.suppress(OSError):
+            found.extend(pathlib.Path("/proc/%d/environ" % pid).read_text(errors="replace").split("\0"))
+    with contextlib.suppress(OSError):
+        if pathlib.Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()[0] != "D":
+            read()
+        else:
+            reader = threading.Thread(target=read, daemon=True)
+            reader.start()
+            reader.join(0.5)
+    return found
 
 
 def wait_until(condition, seconds: float = 30.0) -> None:  # type: ignore[no-untyped-def]

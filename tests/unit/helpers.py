@@ -93,6 +93,10 @@ class Script:
         self.answers = answers
         self.asked = []
         self.time_left = []
+        self.stuck = {}  # kind of work -> pid of a child abandoned at it
+
+    def abandoned(self):
+        return self.stuck
 
     def _answer(self, name, key, deadline):
         self.asked.append(name)

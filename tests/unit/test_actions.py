@@ -61,6 +61,9 @@ class StubSite:
         self.calls.append("census")
         return SimpleNamespace(evidence=lambda: self.evidence)
 
+    def left_after_stop(self):
+        return self.census().evidence()
+
 
 class StubDisk:
     def __init__(self, status, exclusive=True, calls=None):

@@ -6,6 +6,7 @@ import time
 
 from cjc_agent import actions
 from cjc_agent.tools import log as logging
+from cjc_agent.tools import mountinfo
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.startup import blind, settle
 
@@ -56,7 +57,7 @@ def _main(arguments: list[str]) -> int:
         _exit_reason("action: %s is not one of %s, meta-data: call the agent with exactly one" % (logging.one_line(said, 100), ", ".join(ACTIONS)))
         return UNIMPLEMENTED
     action = arguments[0]
-    log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ))
+    log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ), actions.state_folder())
     try:
         verdict = _act(action, log)
     except Exception as error:
@@ -80,7 +81,11 @@ def _act(action: str, log: Log) -> Verdict:
     given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
     request = actions.Request(given, Deadline(budget(seconds)), log, actions.state_folder(), environ.get("OCF_RESOURCE_INSTANCE", ""))
     if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
-        log.trace_to(_trace_path(action))
+        path = _trace_path(action)
+        if mountinfo.on_network(path):
+            log.warning("trace file %s: on a network file system, which could hang: this call is not traced" % path)
+        else:
+            log.trace_to(path)
     if CLONE in environ and action in REFUSED_TO_A_CLONE:
         return actions.Verdict(REFUSED_TO_A_CLONE[action], _clone_complaint(request.settings.site))
     if action == "monitor":

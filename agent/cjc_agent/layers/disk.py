@@ -17,6 +17,7 @@ from cjc_agent.tools.log import Log
 NETWORK_TYPES = ("nfs", "nfs4")
 IN_USE = ": look for who uses it (fuser -vm), or restart this node"
 MOUNT_HINT = "dmesg(1) may have more information after failed mount system call."  # mount(8) ends with it; what is wrong stands before it
+WORK_ON_DEVICE = ("mount", "umount", "fsck", "blkid", "exclusive open")  # what is stuck in one of these waits for storage
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
@@ -341,26 +342,28 @@ class BlockDisk(MountedDisk):
     def _mount(self, deadline: Deadline) -> None:
         self._unresolved = None
         try:
-            path, number = self._device(deadline)
-            result = self._wait_unused(path, number, deadline.share(0.5))
-            if not result.ok:
-                raise LayerError("%s cannot be opened: %s" % (path, result.words("check the storage path")))
-            fstype = self._settings.fstype
-            if self._settings.run_fsck != "no":
-                fstype = fstype or blockdevice.file_system(path, self._runner, deadline)
-                if not fstype:
-                    raise LayerError("no file system is recognised on %s: check `device`, and the kernel's log for read errors" % path)
-                complaint = blockdevice.check_file_system(path, fstype, self._settings.run_fsck, self._runner, deadline)
-                if complaint:
-                    self._compare_type(path, deadline)
-                    raise LayerError(complaint)
-            try:
-                self._run_mount(path, deadline)
-            except LayerError:
-                self._compare_type(path, deadline)
-                raise
+            self._mount_checked(deadline)
         except blockdevice.Unresolved as error:
             raise LayerError(str(error)) from error
+
+    def _mount_checked(self, deadline: Deadline) -> None:
+        path, number = self._device(deadline)
+        result = self._wait_unused(path, number, deadline.share(0.5))
+        if not result.ok:
+            raise LayerError("%s cannot be opened: %s" % (path, result.words("check the storage path")))
+        if self._settings.run_fsck != "no":
+            fstype = self._settings.fstype or blockdevice.file_system(path, self._runner, deadline)
+            if not fstype:
+                raise LayerError("no file system is recognised on %s: check `device`, and the kernel's log for read errors" % path)
+            complaint = blockdevice.check_file_system(path, fstype, self._settings.run_fsck, self._runner, deadline)
+            if complaint:
+                self._compare_type(path, deadline)
+                raise LayerError(complaint)
+        try:
+            self._run_mount(path, deadline)
+        except LayerError:
+            self._compare_type(path, deadline)
+            raise
 
     def _compare_type(self, path: str, deadline: Deadline) -> None:
         """After a failure: raise LayerError when the disk holds something else than `fstype` says. It is no work for fsck then."""
@@ -380,6 +383,9 @@ class BlockDisk(MountedDisk):
             raise LayerError("whether %s is in use on this node could not be seen: %s" % (path, result.words()))
         users = self._users(number)  # they may live on without the device's node
         if users or blockdevice.is_in_use(result):
+            stuck = ["%s (pid %d)" % (name, pid) for name, pid in self._runner.abandoned().items() if name.startswith(WORK_ON_DEVICE)]
+            if stuck and not users:
+                raise LayerError("%s does not answer, %s cannot be ended: check the storage path" % (path, ", ".join(stuck)))
             remedy = "end whoever uses it" if users else "end whoever uses it, or if it was unmounted while frozen: mount it, fsfreeze -u, umount"
             raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: %s (%s)" % (
                 path, users, remedy, result.words()))

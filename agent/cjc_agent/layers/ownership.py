@@ -79,7 +79,7 @@ def _take(census: Census, look: Look, runner: Runner, deadline: Deadline) -> Non
     session = table[os.getpid()].session
     ours = processes.ancestors(table, os.getpid()) | {pid for pid, process in table.items() if process.session == session}
     try:
-        facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, look.nqs_home), deadline)
+        facts = runner.each("look at processes", [pid for pid in table if pid not in ours], _facts_of(look.site, _homes(look, runner, deadline)), deadline)
     except TimeoutError as error:
         facts = {}
         census.complete = False
@@ -109,14 +109,17 @@ def _take(census: Census, look: Look, runner: Runner, deadline: Deadline) -> Non
 OURS, OTHERS, CALL, PRODUCT = "S", "O", "C", "P"  # carries our site, another one; is our own call; its program lies below nqs_home
 
 
-def _facts_of(site: str, nqs_home: str) -> Callable[[int], str]:
-    """Return the function that tells a process's flags; it is run in a child."""
+def _homes(look: Look, runner: Runner, deadline: Deadline) -> set[str]:
+    """nqs_home as it was given, and where it really is: a program's path is told without links. On a dead server it is as it was given."""
+    found = runner.call("look at nqs_home", lambda: os.path.realpath(look.nqs_home), deadline.part(1.0))
+    return {look.nqs_home, found.output} if found.ok else {look.nqs_home}
+
+
+def _facts_of(site: str, homes: Iterable[str]) -> Callable[[int], str]:
+    """Return the function that tells a process's flags; it is run in a child, once for each, and touches no file system."""
     wanted, mark = b"NQS_SITE=" + site.encode(), CALL_MARK.encode() + b"=1"
-    homes: list[str] = []
 
     def facts(pid: int) -> str:
-        if not homes:
-            homes.extend((nqs_home, os.path.realpath(nqs_home)))
         entries = processes.environment(pid)
         carried = [entry for entry in entries if entry.startswith(b"NQS_SITE=")]
         flags = "" if not carried else OURS if site and carried[-1] == wanted else OTHERS

@@ -7,7 +7,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import child_environment, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
-from cjc_agent.tools.command import Result, Runner
+from cjc_agent.tools.command import STUCK, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 from cjc_agent.tools.record import Record
@@ -38,6 +38,7 @@ class Site:
         self.resident = record.resident if record else None
         self.before = record.before if record else None
         self.launched = False  # whether this action has called cjcpw start
+        self._unended: list[Process] = []  # what a stop could not end
 
     def port(self) -> int:
         """Return the TCP port: as set; as recorded, while a daemon lives that was started with it or the site's own file is not to be read;
@@ -51,7 +52,7 @@ class Site:
             from cjc_agent.settings import daemon_conf  # a healthy monitor does not need it
             site_db = self._settings.site_db if mounted else ""
             result = self._runner.call("read daemon.conf", lambda: str(daemon_conf.listen_port(self._settings.nqs_home, site_db)),
-                                       self._deadline.part(5.0))
+                                       self._deadline.share(0.15).part(5.0))  # a dead server must not cost a stop its time
             self._ports[mounted] = int(result.output) if result.ok else recorded or DEFAULT_PORT
             if not result.ok:
                 self._log.warning("site: %s: taking port %d: correct the file, or set `port`" % (result.words(), self._ports[mounted]))
@@ -72,10 +73,20 @@ class Site:
             return state if state.stopped else State(FAILED, answer.words("but " + state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
-        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, _remedy(answer))))
+        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, self._remedy(answer))))
+
+    def _remedy(self, answer: Result) -> str:
+        """What to do about a call of cjcpw that went wrong."""
+        settings = self._settings
+        if answer.outcome == STUCK:
+            return "a file system does not answer: check those of %s, %s and %s" % (settings.site_db, settings.nqs_home, settings.nqs_spool)
+        return "correct it or set `cjcpw`" if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND) else SEE_LOG
 
     def _runs(self, deadline: Deadline) -> bool:
-        return self._status(deadline).exit_code in self._settings.status_running and self._resident_state().running
+        answer = self._status(deadline)
+        if answer.outcome == STUCK:  # nobody could see whether a start has worked: while it lives no other status call is made
+            raise LayerError("%s: %s" % (answer.words(), self._remedy(answer)))
+        return answer.exit_code in self._settings.status_running and self._resident_state().running
 
     def _resident_state(self) -> State:
         if self._settings.cjcpw_mode == "resident" and self.resident:
@@ -125,6 +136,8 @@ class Site:
             before = _without_mere_holders(self.census())  # status took its time: what has come or gone meanwhile?
         if before.evidence():
             raise LayerError(before.evidence())
+        if deadline.expired():
+            raise LayerError("no time left to start site %s: see what took it, or give the start a longer timeout" % self._settings.site)
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -133,7 +146,7 @@ class Site:
         else:
             result = self._cjcpw("start", self._settings.start_args, deadline, call=False)
             if not result.ok:
-                raise LayerError(result.words(_remedy(result)))
+                raise LayerError(result.words(self._remedy(result)))
             self._wait_running(deadline, 0)
         self.learn_daemons()
         state = self._resident_state()  # it may have ended while status was asked
@@ -171,7 +184,7 @@ class Site:
                 return
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
-        remedy, said = (_remedy(answer), answer.words()) if answer else ("raise the operation's timeout", "no time left")
+        remedy, said = (self._remedy(answer), answer.words()) if answer else ("raise the operation's timeout", "no time left")
         raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (remedy, said))
 
     def learn_daemons(self) -> None:
@@ -224,8 +237,8 @@ class Site:
 
         Every step judges by a census that was taken after the step before it had ended; none is taken twice where nothing was done.
         """
-        total = deadline.left()
         census = self._census_without_leftovers()
+        total = deadline.left()  # where product files are on a dead server, the first look takes seconds
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
         jobs = {process.identity for process in census.jobs.values()}
         if disk_up and self._settings.site:
@@ -241,9 +254,16 @@ class Site:
             self._log.info("site: left alone, they only inherited NQS_SITE: %s" % processes.describe(census.inherited))
         left = _left(known, census)
         if left:
-            raise LayerError("cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left))
+            self._unended = left
+            raise LayerError(_cannot_be_ended(left))
         if census.evidence():
             raise LayerError(census.evidence())
+
+    def left_after_stop(self) -> str:
+        """Words for what says now, after a stop, that the site is not stopped; "" for nothing. Who could not be ended counts also when its
+        parents, which told whose it is, have gone."""
+        left = [process for process in self._unended if processes.alive(process)]
+        return _cannot_be_ended(left) if left else self.census().evidence()
 
     def _stop_gracefully(self, deadline: Deadline, known: dict[tuple[int, int], Process]) -> Census:
         """Stop the site through cjcpw, unless none of it is `known` and status says that it is stopped; return a census taken afterwards."""
@@ -326,7 +346,8 @@ class Site:
         """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words; with 0 a warning). It runs in a child that may be abandoned."""
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
-            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check the file system that they are on"))
+            user = " and how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
+            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check the file system that they are on" + user))
         code, _, words = result.output.partition(" ")
         return int(code), words
 
@@ -344,14 +365,13 @@ def _any_lives(identities: list[tuple[int, int]]) -> bool:
     return any(process and process.identity in identities and not process.dead for process in found)
 
 
-def _remedy(answer: Result) -> str:
-    """What to do about a cjcpw call that failed."""
-    return "correct it or set `cjcpw`" if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND) else SEE_LOG
-
-
 def _nobody(census: Census) -> bool:
     """Whether a census was taken in which there is no process of the site, and none whose program is the product's."""
     return census.complete and not census.daemons and not census.product
+
+
+def _cannot_be_ended(left: list[Process]) -> str:
+    return "cannot be ended: %s: look at them with ps, or restart this node" % processes.describe(left)
 
 
 def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:

@@ -113,7 +113,7 @@ def file_system(path: str, runner: Runner, deadline: Deadline) -> str:
     if result.exit_code == 8:  # blkid(8): ambivalent
         raise Unresolved("%s carries signatures of several kinds: see which with wipefs -n %s" % (path, path), absent=False)
     if result.exit_code not in (0, 2):
-        raise Unresolved("what is on %s cannot be told: %s" % (path, result.words("see the kernel's log")), absent=False)
+        raise Unresolved("what is on %s cannot be told: %s" % (path, result.words("check the storage path and the kernel's log")), absent=False)
     return result.output.strip()
 
 
@@ -135,7 +135,7 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
     # e2fsck ends with advice that is the same for every disk
     said = [line for line in result.output.split("\n") if path in line and line.strip() != path + ":"]
     result.output = said[-1] if said else result.output
-    return complaint or result.words("run fsck on %s by hand" % path)
+    return complaint or result.words("check the storage path" if result.exit_code is None else "run fsck on %s by hand" % path)
 
 
 def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline) -> str:

@@ -208,19 +208,24 @@ class Runner:
 
     def _still_abandoned(self, name: str) -> int:
         """Return the pid of a child abandoned at the same kind of work that still lives, else 0."""
+        return self.abandoned().get(name, 0)
+
+    def abandoned(self) -> dict[str, int]:
+        """Return kind of work -> pid of the children abandoned at it that still live."""
         try:
             lines = statefile.read(self._note_path)
         except (OSError, statefile.Untrusted):
-            return 0
+            return {}
         if not lines:
-            return 0
+            return {}
         from cjc_agent.tools import processes
+        found = {}
         for line in lines.decode("utf-8", "replace").splitlines():
-            pid, start, noted_name = _noted(line)
-            process = processes.read(pid) if noted_name == name else None
-            if process and process.start == start and process.state != "Z":
-                return pid
-        return 0
+            pid, start, name = _noted(line)
+            process = processes.read(pid) if pid else None
+            if process and process.start == start and not process.dead:
+                found[name] = pid
+        return found
 
 
 def _unstarted(name: str, error: OSError) -> Result:

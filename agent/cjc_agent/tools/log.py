@@ -11,6 +11,11 @@ from cjc_agent.tools import statefile
 
 TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
 LONGEST_LINE = 2000  # characters
+PATIENCE = 1.0  # seconds for one line to reach a log; then that log is left out for the rest of this call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
 
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
@@ -21,9 +26,11 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
 
 
 class Log:
-    """Where words go. `tag` names the agent and the instance; `environ` carries the cluster's HA_* settings."""
+    """Where words go. `tag` names the agent and the instance; `environ` carries the cluster's HA_* settings; `folder` is the state folder."""
 
-    def __init__(self, tag: str, environ: dict[str, str]) -> None:
+    def __init__(self, tag: str, environ: dict[str, str], folder: str = "/run/resource-agents") -> None:
+        self._folder = folder
+        self._deaf: set[str] = set()  # logs that did not take a line in time
         self._tag = one_line(environ.get("HA_LOGTAG") or "%s[%d]" % (tag, os.getpid()), 200)
         facility = environ.get("HA_LOGFACILITY", "")
         self._facility = "" if facility == "none" else facility
@@ -75,11 +82,28 @@ class Log:
         now = time.strftime("%b %d %T ")
         path = self._debug_file if level == "DEBUG" and self._debug_file else self._file
         if self._facility:
-            self._to_syslog(level, text)
+            self._bounded("write to syslog", lambda: self._to_syslog(level, text))
         if path:
-            self._append(path, "%s %s: %s\n" % (now, self._tag, text))
+            self._bounded("write to the log file", lambda: self._append(path, "%s %s: %s\n" % (now, self._tag, text)))
         if not self._facility and not path and on_stderr:
             _write(2, now + text + "\n")
+
+    def _bounded(self, name: str, write: Callable[[], None]) -> None:
+        """Write in a child that may be abandoned: a log file on a dead server, or a syslog daemon whose queue is full, would hang us, too."""
+        from cjc_agent.tools.command import UNSTARTED, Runner  # only when something is said
+        from cjc_agent.tools.deadline import Deadline
+        if name in self._deaf:
+            return
+
+        def work() -> str:
+            write()
+            return ""
+
+        result = Runner(self._folder, "cjc-agent-log", lambda text: None).call(name, work, Deadline(PATIENCE))
+        if result.outcome == UNSTARTED:  # no child can be had: better an unlikely hang than no words
+            write()
+        elif not result.ok:
+            self._deaf.add(name)
 
     def _to_syslog(self, level: str, text: str) -> None:
         try:

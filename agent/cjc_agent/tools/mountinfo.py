@@ -8,14 +8,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MOST_TRIES = 10
+NETWORK = ("nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "fuse")  # types of file systems that wait for a server
 # Superblock options of a file system that takes no writes: a mount(8) that fell back to read-only (its exit code is 0), and what ext4
 # shows since Linux 6.14 after an error with errors=remount-ro or a forced shutdown.
 READ_ONLY = frozenset(("ro", "emergency_ro", "shutdown"))
 
 
 class Mount:
-    """One line: mount `id`, `parent` id, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`, and the superblock's
-    `options`."""
+    """One line: mount `id`, `parent` id, `device` ("major:minor"), `root` within the file system, mount `point`, `fstype`, `source`, `read_only`, and
+    the superblock's `options`."""
 
     __slots__ = ("id", "parent", "device", "root", "point", "fstype", "source", "read_only", "options")
 
@@ -116,6 +117,15 @@ def to_unmount(mounts: list[Mount], wanted: list[Mount]) -> list[Mount]:
         return steps
 
     return sorted((mount for mount in reversed(mounts) if mount.id in above), key=depth, reverse=True)
+
+
+def on_network(path: str) -> bool:
+    """Whether a path lies on what may wait for a server, judged by its name: nothing of it is touched."""
+    try:
+        mount = containing(read(), path)
+    except OSError:
+        return False
+    return mount is not None and mount.fstype.split(".")[0] in NETWORK
 
 
 def is_below(path: str, folder: str) -> bool:

@@ -609,3 +609,10 @@ def test_an_unknown_disk_whose_mounts_cannot_be_read_may_be_left(monkeypatch, lo
     assert disk.state().status == FAILED and disk.left()
     with pytest.raises(LayerError):
         disk.stop(Deadline(1))
+
+
+def test_a_device_that_is_in_use_by_our_own_stuck_umount_does_not_answer(monkeypatch, log):
+    runner = Node(monkeypatch, call=Result("open", EXITED, 1, "EBUSY still in use"))
+    runner.stuck = {"umount": 77, "cjcpw status": 78}
+    with pytest.raises(LayerError, match=r"/dev/sdb1 does not answer, umount \(pid 77\) cannot be ended: check the storage path"):
+        disk_of(settings(**BLOCK), runner, log, Deadline(1)).stop(Deadline(1))

@@ -279,6 +279,19 @@ def test_a_start_judges_by_a_look_that_was_taken_after_status(monkeypatch, log, 
     assert runner.asked == ["cjcpw status"] if raises else ["cjcpw status", "cjcpw start", "cjcpw status"]
 
 
+def test_a_status_that_cannot_be_ended_ends_a_start(site):
+    """No other status call is made while it lives: nobody could see whether a start has worked."""
+    made = site(answered(STUCK))
+    with pytest.raises(LayerError, match="a file system does not answer"):
+        made.start(Deadline(4), lambda: pytest.fail("noted"), True)
+    assert made.runner.asked[-1] == "cjcpw status status"
+
+
+def test_nothing_is_started_when_no_time_is_left(site):
+    with pytest.raises(LayerError, match="no time left"):
+        site().start(Deadline(0), lambda: pytest.fail("noted"), False)
+
+
 def test_a_status_that_hangs_leaves_a_start_half_its_time(site):
     made = site(answered(TIMED_OUT))
     made.runner.answers["cjcpw_start"] = answered(EXITED, 9)

@@ -123,7 +123,8 @@ def test_fsck_exit_codes(outcome, code, good):
     complaint = blockdevice.check_file_system("/dev/x", "ext4", "auto", script(**{"fsck.ext4": (outcome, code, "")}), Deadline(1))
     assert (complaint == "") is good
     if not good:
-        assert "run fsck on /dev/x by hand" in complaint
+        assert ("run fsck on /dev/x by hand" if outcome == EXITED else "/dev/x: fsck.ext4") in complaint
+        assert ("check the storage path" in complaint) is (outcome != EXITED), "it is not the file system's fault that the device does not answer"
 
 
 @pytest.mark.parametrize("answer, fstype", [((EXITED, 0, "ext4\n"), "ext4"), ((EXITED, 2, ""), "")])
@@ -172,6 +173,14 @@ def test_path_of_a_number(monkeypatch, tmp_path):
 
 def open_nothing(name):
     raise FileNotFoundError(2, "No such file or directory", name)
+
+
+
+
+def test_a_device_that_does_not_answer_is_not_called_empty():
+    with pytest.raises(blockdevice.Unresolved, match="check the storage path") as caught:
+        blockdevice.file_system("/dev/x", script(blkid=(TIMED_OUT, -1, "ext4")), Deadline(1))
+    assert not caught.value.absent
 
 
 def test_thaw_of_what_is_not_frozen_is_no_trouble(runner, tmp_path, monkeypatch):

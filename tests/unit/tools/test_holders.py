@@ -15,6 +15,7 @@ WAYS = {
     "file": ("kept = open(sys.argv[1] + '/file')", "open file"),
     "folder": ("import os; kept = os.open(sys.argv[1], os.O_RDONLY)", "open file"),
     "deleted": ("import os; kept = open(sys.argv[1] + '/file'); os.unlink(sys.argv[1] + '/file')", "open file"),
+    "socket": ("import os, socket; kept = socket.socket(socket.AF_UNIX); kept.bind(sys.argv[1] + '/socket')", "socket"),
     "mapped": ("import mmap\nwith open(sys.argv[1] + '/file', 'rb') as f: kept = mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ)\n"
                "f.close()", "open file"),
 }

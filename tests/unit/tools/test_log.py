@@ -88,6 +88,7 @@ def test_without_file_and_facility_on_stderr(no_terminal, capfd, facility):
 def test_to_syslog(no_terminal, mocker, capfd, facility, number):
     import syslog
     opened, told = mocker.patch("syslog.openlog"), mocker.patch("syslog.syslog")
+    mocker.patch.object(Log, "_bounded", lambda self, name, write: write())  # else in a child
     log = Log("tag", {"HA_LOGFACILITY": facility, "HA_LOGTAG": "t"})
     log.warning("w")
     log.error("e")

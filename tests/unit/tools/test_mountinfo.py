@@ -207,3 +207,10 @@ def test_to_unmount_of_a_moved_mount_goes_by_the_tree_not_by_age():
 def test_to_unmount_of_a_torn_table_comes_to_an_end():
     mounts = [one("30 40 0:1 / /a rw - tmpfs tmpfs rw"), one("40 30 0:2 / /b rw - tmpfs tmpfs rw"), one("50 50 0:3 / /c rw - tmpfs tmpfs rw")]
     assert {mount.id for mount in mountinfo.to_unmount(mounts, mounts[:1])} == {30, 40}
+
+
+@pytest.mark.parametrize("fstype, waits", [("nfs4", True), ("fuse.sshfs", True), ("fuse", True), ("tmpfs", False), ("ext4", False), ("fuseblk", False)])
+def test_what_may_wait_for_a_server_is_told_by_its_type(monkeypatch, fstype, waits):
+    table = mountinfo.parse("1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 0:9 / /state rw - %s source rw\n" % fstype)
+    monkeypatch.setattr(mountinfo, "read", lambda: table)
+    assert mountinfo.on_network("/state/x") is waits and not mountinfo.on_network("/other")
