@@ -15,7 +15,6 @@ from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 
 NETWORK_TYPES = ("nfs", "nfs4")
-IN_USE = ": look for who uses it (fuser -vm), or restart this node"
 MOUNT_HINT = "dmesg(1) may have more information after failed mount system call."  # mount(8) ends with it; what is wrong stands before it
 WORK_ON_DEVICE = ("mount", "umount", "fsck", "blkid", "exclusive open")  # what is stuck in one of these waits for storage
 TYPE_CHECKING = False
@@ -200,7 +199,7 @@ class MountedDisk(Disk):
                 holding = holding or ", %s: raise the stop timeout" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
-            raise LayerError("%s still mounted%s: %s" % (_named(left), holding or IN_USE, complaint or "no time left"))
+            raise LayerError("%s still mounted%s: %s" % (_named(left), holding, complaint or "no time left: look for who uses it (fuser -vm)"))
 
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
@@ -247,6 +246,8 @@ class MountedDisk(Disk):
         import signal
 
         from cjc_agent.tools import holders, processes
+        if not mounts:
+            return ""
         table = processes.table()
         found: dict[int, str] = {}
         for mount in mounts:
@@ -263,7 +264,7 @@ class MountedDisk(Disk):
         if named:
             return ", held by %s: end them, or restart this node" % ", ".join(named[:5])
         words = [words for mount in mounts for words in holders.by_kernel(mount.point)]
-        return ", held by no process that is seen: %s" % ("; ".join(words) or "look for NFS exports (exportfs) and containers, or restart this node")
+        return ", held by no process: %s" % ("; ".join(words) or "look for NFS exports (exportfs) and containers, or restart this node")
 
 
 class BlockDisk(MountedDisk):

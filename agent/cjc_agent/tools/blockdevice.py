@@ -135,7 +135,9 @@ def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadl
     # e2fsck ends with advice that is the same for every disk
     said = [line for line in result.output.split("\n") if path in line and line.strip() != path + ":"]
     result.output = said[-1] if said else result.output
-    return complaint or result.words("check the storage path" if result.exit_code is None else "run fsck on %s by hand" % path)
+    if result.exit_code is None:
+        return complaint or "%s: %s" % (path, result.words("check the storage path"))
+    return complaint or result.words("run fsck on %s by hand" % path)
 
 
 def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline) -> str:

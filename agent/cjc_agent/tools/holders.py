@@ -58,15 +58,15 @@ def by_kernel(folder: str) -> list[str]:
     for name in sorted(os.listdir("/sys/block")):
         file = _line("/sys/block/%s/loop/backing_file" % name)
         if mountinfo.is_below(file, folder):
-            words.append("/dev/%s is over %s: detach it (losetup -d)" % (name, file))
+            words.append("/dev/%s lies on it: losetup -d /dev/%s" % (name, name))
     for line in _line("/proc/swaps").split("\n")[1:]:
         file = mountinfo.plain(line.split(" ")[0].split("\t")[0])
         if mountinfo.is_below(file, folder):
-            words.append("swap is on %s: swapoff it" % file)
+            words.append("swap lies on it: swapoff %s" % file)
     for mount in mountinfo.read():
         layers = (layer for option in mount.options if option.startswith(LAYERS) for layer in option.split("=", 1)[1].split(":"))
         if mount.fstype == "overlay" and any(mountinfo.is_below(mountinfo.plain(layer), folder) for layer in layers):
-            words.append("an overlay on %s lies over it: unmount that" % mount.point)
+            words.append("an overlay lies on it: umount %s" % mount.point)
     return words
 
 

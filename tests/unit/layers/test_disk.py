@@ -416,7 +416,7 @@ def test_stop_leaves_a_stranger_on_our_mount_point_alone(monkeypatch, log):
 
 def test_stop_that_cannot_unmount_names_what_is_left(monkeypatch, log):
     runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."))
-    with pytest.raises(LayerError, match=r"/dev/sdb1 \(ext4\) on /share is still mounted, held by no process that is seen: "):
+    with pytest.raises(LayerError, match=r"/dev/sdb1 \(ext4\) on /share is still mounted, held by no process: "):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.2))
 
 
