@@ -17,7 +17,8 @@ def test_a_cloned_site_runs_nowhere_and_says_why(drill: Drill) -> None:
     """The operator takes the running site out of its group, and clones it. (A clone of the group fails already at its address.)"""
     where, since = drill.where(), time.monotonic()
     other = drill.cluster.others(where)[0]
-    drill.cluster.load("group jobsiteA jobsiteA-vip\nclone everywhere jobsiteA-site\n")
+    drill.cluster.crm("configure", "modgroup", "jobsiteA", "remove", "jobsiteA-site")
+    drill.cluster.crm("configure", "clone", "everywhere", "jobsiteA-site")
     drill.wait_event("site gone", since, where)
     drill.cluster.idle()
     assert fencing.failed_action(other, "jobsiteA-site_start_0") == \
