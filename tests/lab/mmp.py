@@ -11,7 +11,8 @@ from typing import NamedTuple, Optional
 
 SUPERBLOCK, LOG_BLOCK_SIZE, INCOMPAT, MMP_BLOCK = 1024, 0x18, 0x60, 0x168  # linux/fs/ext4/ext4.h, struct ext4_super_block
 FEATURE_MMP = 0x100
-MMP_SIZE = 1024  # struct mmp_struct
+MMP_SIZE, SEQUENCE = 1024, 4  # struct mmp_struct
+FSCK = 0xE24D4D50  # mmp_seq while fsck is at work
 
 
 class Mark(NamedTuple):
@@ -29,6 +30,11 @@ def read(image: str) -> Optional[Mark]:
             return None
         offset = struct.unpack_from("<Q", superblock, MMP_BLOCK)[0] * (1024 << struct.unpack_from("<I", superblock, LOG_BLOCK_SIZE)[0])
         return Mark(offset, os.pread(file.fileno(), MMP_SIZE, offset))
+
+
+def with_sequence(content: bytes, sequence: int) -> bytes:
+    """A mark with another sequence number; its checksum, if the file system has any, is then wrong."""
+    return content[:SEQUENCE] + struct.pack("<I", sequence) + content[SEQUENCE + 4:]
 
 
 def write(image: str, mark: Mark) -> None:
