@@ -36,7 +36,7 @@ cluster-shell: override export RUN := $(value RUN)  # for the shell in the node:
 cluster-shell: $(VENV)/ready  ## a shell on NODE=node1, or RUN='one command'
 	@$(CLUSTER) shell "$(NODE)" $${RUN:+"$$RUN"}
 cluster-fault: override export DO := $(value DO)
-cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut, mend NODE; dead, alive (fence device)
+cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut, mend NODE; dead, hangs, broken, lies, slow, alive (fence device)
 	@$(CLUSTER) fault "$$DO"
 
 .PHONY: test

@@ -7,6 +7,7 @@
     power.py          the power controller, and how hardware fails               fence_lab       the fence agent that asks it
     image.py          what is installed on all nodes: agent, simulator, corosync.conf
     configuration.py  the files of docs/pacemaker as the lab needs them          standard-group  the start script to compare with
+    fencing.py        the loss of a node as drills see it: attempts, reasons
     observer.py       sees mounts, addresses and daemons on all nodes            timeline.py     tells it to people
     client.py         the user's side: asks every 10 ms, submits jobs            night_jobs.py   jobs that testify
     room.py           a cluster that outlives the command (`make cluster-up`)    untouched.py    what it means that a site was left alone

@@ -4,7 +4,7 @@
     demo                         the demo, whose cluster stays until `down`
     down                         all gone
     shell NODE [COMMAND ...]     a shell on a node, or one command
-    fault WORDS                  what can happen to hardware: off|on|reboot|cut|mend NODE, dead, alive (the fence device)
+    fault WORDS                  what can happen to hardware: off|on|reboot|cut|mend NODE; dead|hangs|broken|lies|slow|alive (the fence device)
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cluster.init import ENVIRONMENT  # noqa: E402
 HELP = """
   make cluster-shell NODE=node1                     a shell on a node: crm_mon -1, crm status, less /var/log/pacemaker/pacemaker.log
   make cluster-shell NODE=node1 RUN='crm_mon -1'    one command
-  make cluster-fault DO='off node1'                 cut its power. Also: on NODE, cut NODE, mend NODE (the cable), dead, alive (fence device)
+  make cluster-fault DO='off node1'                 cut its power. Also: on, cut, mend NODE (the cable); dead, hangs, broken, lies, slow, alive (fence device)
   make cluster-down
 """
 USAGE = """

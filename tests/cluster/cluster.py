@@ -13,7 +13,7 @@ from typing import Callable, Optional
 
 from cluster import image, network
 from cluster.node import Node, NotOff
-from cluster.power import PowerController
+from cluster.power import ALIVE, PowerController
 from lab.site import missing
 
 ROOM = pathlib.Path("/mnt/cluster")
@@ -176,7 +176,7 @@ class Cluster:
 
     def restore(self, configuration: str) -> None:
         """Mend whatever was broken: cables, power, fencing, faults of the simulator; all nodes online, that configuration, no failures."""
-        self.power.dead = False
+        self.power.mood = ALIVE
         self.power.stay_off.clear()
         for node in self.nodes:
             node.mend_cable()

@@ -15,7 +15,7 @@ from typing import Optional
 
 from cluster import network
 from cluster.observer import mounted_devices
-from lab import disk
+from lab import disk, mmp
 from lab.run_in_node import UNSHARE
 
 INIT = pathlib.Path(__file__).with_name("init.py")
@@ -71,10 +71,12 @@ class Node:
         """Cut the power: what was not synced is lost. Returns when the node is seen to be off; raises NotOff after 30 s, and can be tried again.
 
         The kernel unmounts in an orderly way what a dying namespace had mounted, and writes it all: so first nothing may reach the disks.
+        ext4's mmp block is written even so: what was in it is put back.
         """
         with self._power:
             if self._unshare is None:
                 return
+            marks = {self._disks[share].image: mmp.read(self._disks[share].image) for share in self.mounted()}
             if self._unshare.poll() is None:
                 for point in self._shared_mounts():
                     _shut_down(point)
@@ -83,6 +85,9 @@ class Node:
                 else:
                     self._unshare.kill()  # --kill-child takes the other one with it
             self._confirm_off()
+            for image, mark in marks.items():
+                if mark:
+                    mmp.write(image, mark)
             network.unplug(self.name)
             self.init_pid = self._unshare = None
 

@@ -1,4 +1,7 @@
-"""When a node is lost nothing starts elsewhere until it is seen to be off; and what cannot be stopped is fenced, but nothing else is."""
+"""When a node is lost nothing starts elsewhere until it is seen to be off; and what cannot be stopped is fenced, but nothing else is.
+
+What becomes of fence devices that fail, hang or lie is in tests/faults/cluster.py.
+"""
 from __future__ import annotations
 
 import contextlib
@@ -6,59 +9,13 @@ import os
 import signal
 import subprocess
 import time
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 
-from cluster import configuration
 from cluster.drill import Drill
+from cluster.fencing import at_node1, failed_action, load, started
 from cluster.node import Node
 
-ONE_SITE = configuration.file_for_the_lab("one-site.crm", quick=True)
 LICENCE = "/usr/lib/nqs/license/jobcenter_key.dat"
-MOST_ATTEMPTS = 10  # Pacemaker's default of stonith-max-attempts
-
-
-def at_node1(drill: Drill) -> tuple[Node, Node]:
-    """Have the site on node1; return the two nodes."""
-    drill.bring("node1")
-    return drill.cluster.node("node1"), drill.cluster.node("node2")
-
-
-def load(drill: Drill, *changes: tuple[str, str]) -> None:
-    """Load the configuration once more with these texts replaced."""
-    text = ONE_SITE
-    for old, new in changes:
-        assert old in text
-        text = text.replace(old, new)
-    drill.cluster.load(text)
-    drill.cluster.idle()
-
-
-def started(drill: Drill, node: Node, since: float) -> list[str]:
-    """What of the site has come up on that node since then, and what is there now."""
-    seen = [event.kind for event in list(drill.observer.events)
-            if event.node == node.name and event.t >= since and event.kind in ("mounted", "vip here", "site started")]
-    state = drill.observer.state()[node.name]
-    return seen + sorted(state.disks) + sorted(state.vips) + sorted(state.sites)
-
-
-def failed_fencings(asked: Node, target: str) -> int:
-    """How often `target` could not be fenced, as crm_mon tells it on the node asked."""
-    history = asked.run("crm_mon", "-1", "--fence-history=3", "--output-as=xml").stdout
-    return sum(event.get("target") == target and event.get("status") == "failed" for event in ElementTree.fromstring(history).iter("fence_event"))
-
-
-def failed_action(asked: Node, operation: str) -> str:
-    """The exit reason of a failed operation ("jobsiteA-site_start_0") as the operator reads it in crm_mon, "" when there is none."""
-    told = ElementTree.fromstring(asked.run("crm_mon", "-1", "--output-as=xml").stdout)
-    return next((failure.get("exitreason", "") for failure in told.iter("failure") if failure.get("op_key") == operation), "")
-
-
-def wait_for_failed_fencings(drill: Drill, survivor: Node, lost: str, count: int, since: float) -> None:
-    """Watch the survivor until it has failed so often to fence the lost node: nothing of the site may start there meanwhile."""
-    drill.cluster.wait(lambda: started(drill, survivor, since) or failed_fencings(survivor, lost) >= count, "%d fencings of %s failed" % (count, lost))
-    assert not started(drill, survivor, since), "the other node was not seen to be off"
-    assert lost in drill.cluster.status(survivor).unclean
 
 
 @contextlib.contextmanager
@@ -72,40 +29,6 @@ def holding(node: Node, script: str, *shell: str) -> Iterator[subprocess.Popen[s
         finally:
             if holder.poll() is None:
                 os.killpg(holder.pid, signal.SIGKILL)
-
-
-def test_power_cut_and_dead_fence_device_start_nothing_until_the_operator_has_mended_it(drill: Drill) -> None:
-    node1, node2 = at_node1(drill)
-    drill.cluster.power.dead = True
-    since, before = time.monotonic(), failed_fencings(node2, "node1")
-    node1.power_cut()
-    wait_for_failed_fencings(drill, node2, "node1", before + MOST_ATTEMPTS, since)
-    drill.cluster.power.dead = False
-    # After so many failures in a row Pacemaker tries no more until something else happens, at the latest in cluster-recheck-interval
-    # (15 minutes); `crm resource cleanup` is nothing of the kind. The operator who has mended the device has to ask for it:
-    node2.run("stonith_admin", "--reboot", "node1")
-    drill.wait_serving("node2")
-    assert drill.cluster.power.fenced_since(since) == ["node1"]
-    drill.rejoined()
-    assert drill.where() == "node2"
-
-
-def test_cable_cut_and_dead_fence_device_start_nothing_until_the_device_answers_again(drill: Drill) -> None:
-    node1, node2 = at_node1(drill)
-    # node1 lives and would shoot as well: not in this test. And the survivor does not give up.
-    load(drill, ("pcmk_delay_base=2s", "pcmk_delay_base=50s"), ("stonith-enabled=true", "stonith-enabled=true stonith-max-attempts=100"))
-    drill.cluster.power.dead = True
-    since, before = time.monotonic(), failed_fencings(node2, "node1")
-    node1.cut_cable()
-    wait_for_failed_fencings(drill, node2, "node1", before + 5, since)
-    assert drill.where() == "node1", "the node that is cut off works on: all the more nothing may start elsewhere"
-    drill.cluster.power.dead = False
-    drill.wait_serving("node2")
-    assert drill.cluster.power.fenced_since(since) == ["node1"]
-    assert drill.wait_event("mounted", since, "node2").t > drill.wait_event("down", since, "node1").t
-    node1.mend_cable()
-    drill.rejoined()
-    assert drill.where() == "node2"
 
 
 def test_a_fenced_node_that_is_still_cut_off_comes_back_and_harms_nobody(drill: Drill) -> None:

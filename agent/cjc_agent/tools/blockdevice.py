@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FITHAW = 0xC0045878  # ioctl, linux/fs.h
 NOT_FOUND = 127  # see Runner.run
-MMP_CLEAN, MMP_FSCK = "0xff4d4d50", "0xe24d4d50"  # mmp_sequence, linux/fs/ext4/ext4.h: nobody has it mounted; fsck is at work
+MMP_CLEAN, MMP_FSCK = "0xff4d4d50", "0xe24d4d50"  # mmp_sequence, linux/fs/ext4/ext4.h: nobody has it mounted; fsck is at work, or was killed
 NO_SUCH_NODE = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
@@ -149,7 +149,7 @@ def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline)
     """
     late = result.outcome == TIMED_OUT
     refused = result.exit_code is not None and "MMP: " in result.output
-    if not late and not refused and "busy" not in result.output:
+    if not path.startswith("/dev/") or not (late or refused or "busy" in result.output):
         return ""
     said = runner.tool(["e2mmpstatus", "-i", path], Deadline(deadline.left() + 0.5)).output
     facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in said.split("\n"))}
@@ -158,9 +158,10 @@ def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline)
         return ""
     node = "node " + facts["mmp_node_name"] if facts.get("mmp_node_name") else "another node"
     if late:
-        return "%s: ext4 mmp waits for signs of %s, up to a minute after a crash: raise the start timeout to 180 s (%s)" % (path, node, result.words())
-    how = "is being checked, or a check was broken off, on" if sequence == MMP_FSCK else "is in use on"
-    return "%s %s %s (ext4 mmp): make sure that %s is off before anything else" % (path, how, node, node)
+        return "%s: ext4 mmp waits for %s up to a minute: raise the start timeout to 180 s (%s)" % (path, node, result.words())
+    if sequence == MMP_FSCK:  # of a check that was broken off nobody can tell whether it still runs: this mark stays until somebody clears it
+        return "%s is being checked on %s, or that was broken off (ext4 mmp): see that all other nodes are off, then README, mmp" % (path, node)
+    return "%s is in use on %s (ext4 mmp): make sure that %s is off before anything else" % (path, node, node)
 
 
 def thaw(directory: str, runner: Runner, deadline: Deadline) -> None:

@@ -234,6 +234,7 @@ class Node(Script):
 
 
 BLOCK = {"device": "/dev/sdb1", "directory": "/share"}
+IN_USE_ON_NODE1 = Result("e2mmpstatus", EXITED, 0, "MMP_block:\n    mmp_sequence: 0x000003\n    mmp_node_name: node1\n")
 
 
 def test_start_of_a_block_device(monkeypatch, log):
@@ -250,6 +251,10 @@ def test_start_of_a_block_device(monkeypatch, log):
     ({}, {"blkid": Result("blkid", EXITED, 2, "")}, "no file system is recognised", False),
     ({"fstype": "ext4"}, {"fsck.ext4": Result("fsck.ext4", EXITED, 4, "UNEXPECTED INCONSISTENCY")}, "run fsck on /dev/sdb1 by hand", False),
     ({"fstype": "ext4"}, {"mount": Result("mount", EXITED, 32, "bad superblock")}, "bad superblock", True),
+    ({"fstype": "ext4", "run_fsck": "no"}, {"mount": Result("mount", EXITED, 32, "mount point busy"), "e2mmpstatus": IN_USE_ON_NODE1},
+     "^/dev/sdb1 is in use on node node1 .ext4 mmp.: make sure that node node1 is off before anything else$", True),
+    ({"fstype": "ext4"}, {"fsck.ext4": Result("fsck.ext4", EXITED, 8, "MMP: device currently active"), "e2mmpstatus": IN_USE_ON_NODE1},
+     "^/dev/sdb1 is in use on node node1 .ext4 mmp.: make sure that node node1 is off before anything else$", False),
 ])
 def test_start_that_fails(monkeypatch, log, given, answers, words, mounts):
     runner = Node(monkeypatch, **answers)

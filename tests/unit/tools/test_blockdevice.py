@@ -127,6 +127,60 @@ def test_fsck_exit_codes(outcome, code, good):
         assert ("check the storage path" in complaint) is (outcome != EXITED), "it is not the file system's fault that the device does not answer"
 
 
+# what e2fsprogs 1.47 and util-linux 2.38 really say
+FSCK_REFUSED = """/dev/x:
+The superblock could not be read or does not describe a valid ext2/ext3/ext4
+filesystem.  If the device is valid and it really contains an ext2/ext3/ext4
+filesystem (and not swap or ufs or something else), then the superblock
+is corrupt, and you might try running e2fsck with an alternate superblock:
+    e2fsck -b 8193 <device>
+
+fsck.ext4: MMP: device currently active while trying to open /dev/x
+"""
+CLEAR = "If you are sure the filesystem is not in use on any node, run:\n'tune2fs -f -E clear_mmp /dev/x'\n"
+MOUNT_REFUSED = "mount: /share: /dev/x already mounted or mount point busy.\n       dmesg(1) may have more information after failed mount system call.\n"
+MMP_BLOCK = """MMP_block:
+    mmp_magic: 0x4d4d50
+    mmp_check_interval: 10
+    mmp_sequence: %s
+    mmp_update_date: Sun Nov 22 17:35:48 2026
+    mmp_update_time: 1795368948
+    mmp_node_name: node1
+    mmp_device_name: sdb1
+    mmp_block_number: 4385
+"""
+IN_USE, CLEAN, IN_FSCK = ((EXITED, 0, MMP_BLOCK % sequence) for sequence in ("0x000001", "0xff4d4d50", "0xe24d4d50"))
+NO_MMP, NO_TOOL = (EXITED, 2, "e2mmpstatus: MMP feature not enabled.\n"), (EXITED, 127, "no such command")
+OFF = "/dev/x is in use on node node1 (ext4 mmp): make sure that node node1 is off before anything else"
+
+
+@pytest.mark.parametrize("result, status, complaint", [
+    (("fsck.ext4", EXITED, 8, FSCK_REFUSED), IN_USE, OFF),
+    (("fsck.ext4", EXITED, 8, FSCK_REFUSED + CLEAR), IN_USE, OFF),
+    (("mount", EXITED, 32, MOUNT_REFUSED), IN_USE, OFF),
+    (("fsck.ext4", EXITED, 8, FSCK_REFUSED), NO_TOOL, OFF.replace("node node1", "another node")),
+    (("fsck.ext4", EXITED, 8, FSCK_REFUSED), (TIMED_OUT, -1, ""), OFF.replace("node node1", "another node")),
+    (("fsck.ext4", EXITED, 8, "fsck.ext4: MMP: fsck being run while trying to open /dev/x"), IN_FSCK,
+     "/dev/x is being checked on node node1, or that was broken off (ext4 mmp): see that all other nodes are off, then README, mmp"),
+    (("fsck.ext4", TIMED_OUT, -1, ""), IN_USE, "/dev/x: ext4 mmp waits for node node1 up to a minute: raise the start timeout to 180 s "
+                                               "(fsck.ext4 did not end within 0.0 s and was killed)"),
+    (("fsck.ext4", TIMED_OUT, -1, ""), NO_MMP, ""), (("fsck.ext4", TIMED_OUT, -1, ""), NO_TOOL, ""), (("mount", TIMED_OUT, -1, ""), CLEAN, ""),
+    (("mount", EXITED, 32, MOUNT_REFUSED), NO_MMP, ""), (("mount", EXITED, 32, MOUNT_REFUSED), NO_TOOL, ""),
+    (("mount", EXITED, 32, MOUNT_REFUSED), CLEAN, ""),
+])
+def test_what_mmp_refuses(result, status, complaint):
+    assert blockdevice.mmp_complaint("/dev/x", Result(*result), script(e2mmpstatus=status), Deadline(0)) == complaint
+
+
+@pytest.mark.parametrize("path, result", [
+    ("/dev/x", ("fsck.ext4", EXITED, 4, "UNEXPECTED INCONSISTENCY")), ("/dev/x", ("mount", EXITED, 32, "wrong fs type, bad superblock")),
+    ("/dev/x", ("fsck.ext4", SIGNALLED, 11, FSCK_REFUSED)), ("/dev/x", ("fsck.ext4", STUCK, 8, "")), ("nfs:/x", ("mount", TIMED_OUT, -1, "busy")),
+])
+def test_nobody_is_asked_for_mmp_when_something_else_is_wrong(path, result):
+    runner = script(e2mmpstatus=IN_USE)
+    assert (blockdevice.mmp_complaint(path, Result(*result), runner, Deadline(1)), runner.asked) == ("", [])
+
+
 @pytest.mark.parametrize("answer, fstype", [((EXITED, 0, "ext4\n"), "ext4"), ((EXITED, 2, ""), "")])
 def test_file_system(answer, fstype):
     assert blockdevice.file_system("/dev/x", script(blkid=answer), Deadline(1)) == fstype
