@@ -1,6 +1,6 @@
 """All faults of one node, in the order of the tables."""
 from __future__ import annotations
 
-from faults import disk, killed, node
+from faults import disk, killed, meetings, node, records
 
-FAULTS = [*disk.FAULTS, *killed.FAULTS, *node.FAULTS]
+FAULTS = [*disk.FAULTS, *node.FAULTS, *killed.FAULTS, *meetings.FAULTS, *records.FAULTS]
