@@ -139,7 +139,7 @@ FAULTS = [
     Fault(NODE, "a start while a stop is at work", during("stop"), {START: See(0, then=one_set)}),
     Fault(NODE, "a stop while a start is at work", during("start"), {STOP: See(0)}),
     Fault(NODE, "another stop at once", during("stop"), {STOP: See(0)}),
-    Fault(NODE, "monitors all the time, during starts and stops", watched, {START: See(0)}),
+    Fault(NODE, "monitors all the time, during starts and stops", watched, {START: See(0)}, quick=False),
     Fault(NODE, "a reload during a start", reloaded_meanwhile, {START: See(0, then=one_set)}),
     Fault(NODE, "a start that hangs holds the lock", a_start_that_hangs, {PROBE: See(FAILED, "{directory}"), START: HANGS}),
     Fault(NODE, "lock file is a symbolic link", lock_is(lambda path: path.symlink_to("/etc/passwd")), NO_LOCK),

@@ -16,7 +16,7 @@ from faults.ways import moved_away
 from lab.site import Answer, Site
 
 NODE = "node"
-HEALTHY = {PROBE: See(NOT_RUNNING), START: See(0), RUNNING: See(0), RUNNING_10: See(0), RUNNING_20: See(0), STOP: See(0)}
+HEALTHY = {PROBE: See(NOT_RUNNING), START: See(0), RUNNING_20: See(0), STOP: See(0)}  # level 20 does what the lower ones do, too
 
 
 def through(*words: str) -> Injection:
@@ -68,7 +68,7 @@ PROCESSES = [
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("could not be started: Resource temporarily unavailable", FEW)),
         RUNNING: See(FAILED, ("cjcpw status could not be started: Resource temporarily unavailable", FEW)),
-        STOP: See(FAILED, ("{directory} is still mounted", "umount could not be started", FEW), timeout=8, then=still_mounted),
+        STOP: See(FAILED, ("{directory} is still mounted", "umount could not be started", FEW), timeout=5, then=still_mounted),
     }),
     Fault(NODE, "one more process", at_most(1), {
         PROBE: See(NOT_RUNNING),
@@ -214,7 +214,7 @@ CALLERS = [
         PROBE: See(FAILED, ("processes could be looked at", FEW)),
         START: See(FAILED, FEW),
         RUNNING: See(0),
-        STOP: See(FAILED, ("processes could be looked at", FEW), timeout=8),
+        STOP: See(FAILED, ("processes could be looked at", FEW), timeout=6),
     }),
     Fault(NODE, "a caller that ignores and blocks signals", through("/bin/bash", "-c", "trap '' HUP INT QUIT PIPE TERM CHLD USR1 XFSZ; exec \"$@\"", "caller"),
           HEALTHY),
@@ -293,7 +293,7 @@ PLACES = [
         PROBE: See(FAILED, NO_NULL),
         START: See(FAILED, NO_NULL),
         RUNNING: See(FAILED, ("cjcpw status", NO_NULL)),
-        STOP: See(FAILED, ("{directory} is still mounted", NO_NULL), timeout=8, then=still_mounted),
+        STOP: See(FAILED, ("{directory} is still mounted", NO_NULL), timeout=5, then=still_mounted),
     }),
     Fault(NODE, "root file system read-only", read_only_root, {
         PROBE: See(NOT_RUNNING), START: See(FAILED, "cjcpw start exited"), RUNNING: See(0), RUNNING_20: See(0), STOP: See(0)}),

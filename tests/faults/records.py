@@ -8,7 +8,6 @@ import pathlib
 from collections.abc import Iterator
 from typing import Any, Callable
 
-from faults.engine import device_is_mounted
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_20, START, STOP, Fault, Injection, See
 from lab.site import Site
 
@@ -159,26 +158,18 @@ def _another_device(value: dict[str, Any]) -> None:
     value["disk"] = dict(value["disk"], path="/dev/loop-gone", number="7:9999")
 
 
-def mounted(site: Site) -> None:
-    """What the reason named is really left."""
-    assert device_is_mounted(site)
-
-
 NOT_BELIEVED = {PROBE: See(NOT_RUNNING), START: See(0, then=believed_again), RUNNING: See(0, then=believed_again), STOP: See(0)}
 ADOPTED = {RUNNING: See(0, then=believed_again), RUNNING_20: See(0, then=believed_again), STOP: See(0)}
 
 FAULTS = [
     Fault(NODE, "record missing", becomes(_lost), ADOPTED),
-    Fault(NODE, "record torn", each_of(torn(150)), NOT_BELIEVED),
+    Fault(NODE, "record torn", each_of(torn(300)), {PROBE: See(NOT_RUNNING), RUNNING: See(0, then=believed_again)}),
     Fault(NODE, "record torn at every length", each_of(torn(1)), NOT_BELIEVED, quick=False),
     Fault(NODE, "record made up by somebody", each_of(hostile), NOT_BELIEVED, quick=False),
     Fault(NODE, "record from another boot", changed(lambda value: value.update(boot="00000000-0000-0000-0000-000000000000")), NOT_BELIEVED),
     Fault(NODE, "record of another site", changed(lambda value: value["settings"].update(site="other")), NOT_BELIEVED),
     Fault(NODE, "record of another device", changed(_another_device), {
-        PROBE: See(FAILED, "was started on this node"),
-        START: See(0),
-        RUNNING: See(FAILED, ("{directory} should carry /dev/loop-gone", "{device}")),
-        STOP: See(FAILED, ("{directory}", "{device}"), then=mounted),
+        PROBE: See(FAILED, "was started on this node"), START: See(0), RUNNING: See(0), STOP: See(0),
     }),
     Fault(NODE, "record of a site that has gone", becomes(_write), {PROBE: See(FAILED, "was started on this node"), START: See(0), RUNNING: See(0)}),
     Fault(NODE, "record is a symbolic link", becomes(_link), NOT_BELIEVED),
@@ -187,5 +178,6 @@ FAULTS = [
     Fault(NODE, "record is a folder", becomes(_folder), {PROBE: See(NOT_RUNNING), RUNNING: See(0)}),
     Fault(NODE, "record of another owner", becomes(_of_another_owner), NOT_BELIEVED),
     Fault(NODE, "record writable by all", becomes(_writable_by_all), NOT_BELIEVED),
-    Fault(NODE, "recorded pids are strangers' now", pids_used_again, {PROBE: See(FAILED, "was started on this node"), START: See(0), RUNNING: See(0), STOP: See(0)}),
+    Fault(NODE, "recorded pids are strangers' now", pids_used_again, {
+        PROBE: See(FAILED, "was started on this node"), START: See(0), RUNNING: See(0), STOP: See(0)}),
 ]
