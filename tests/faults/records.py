@@ -164,8 +164,8 @@ ADOPTED = {RUNNING: See(0, then=believed_again), RUNNING_20: See(0, then=believe
 FAULTS = [
     Fault(NODE, "record missing", becomes(_lost), ADOPTED),
     Fault(NODE, "record torn", each_of(torn(300)), {PROBE: See(NOT_RUNNING), RUNNING: See(0, then=believed_again)}),
-    Fault(NODE, "record torn at every length", each_of(torn(1)), NOT_BELIEVED, quick=False),
-    Fault(NODE, "record made up by somebody", each_of(hostile), NOT_BELIEVED, quick=False),
+    Fault(NODE, "record torn at every length", each_of(torn(1)), {PROBE: See(NOT_RUNNING), RUNNING: See(0, then=believed_again)}, quick=False),
+    Fault(NODE, "record made up by somebody", each_of(hostile), {PROBE: See(NOT_RUNNING), RUNNING: See(0, then=believed_again), STOP: See(0)}, quick=False),
     Fault(NODE, "record from another boot", changed(lambda value: value.update(boot="00000000-0000-0000-0000-000000000000")), NOT_BELIEVED),
     Fault(NODE, "record of another site", changed(lambda value: value["settings"].update(site="other")), NOT_BELIEVED),
     Fault(NODE, "record of another device", changed(_another_device), {
