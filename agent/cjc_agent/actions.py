@@ -154,7 +154,7 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     if not site.stopped:
         return Verdict(FAILED, (_unreadable(stack) if disk.running else "") or "site: " + site.reason)
     if stack.record is not None and not disk.running:
-        return Verdict(FAILED, "disk: %s, though site %s was started on this node" % (disk.reason, stack.settings.site))
+        return Verdict(FAILED, "disk: %s, though site %s was started on this node: look who has unmounted it" % (disk.reason, stack.settings.site))
     if stack.record is not None:
         return Verdict(FAILED, "site: %s was started on this node and is gone: see JobCenter's own log" % stack.settings.site)
     if disk.running and stack.disk.exclusive:

@@ -75,7 +75,8 @@ def _meet(fault: Fault, moment: str, site: Site, seen: Seen) -> None:
         seen.wrong += judge(site, see, answer)
         if answer.code == 0 and moment == STOP:
             seen.wrong += left_of(site)
-        stuck = agents_left()
+        others = [child.pid for child in site.children]  # actions that the fault itself has begun
+        stuck = {pid: words for pid, words in agents_left().items() if pid not in others}
         if stuck:
             seen.wrong += _not_piled_up(site, moment, see, stuck)
         see.then(site)

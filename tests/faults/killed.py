@@ -7,7 +7,7 @@ from typing import Callable
 
 from faults.engine import agents_left, device_is_mounted, left_of
 from faults.fault import START, STOP, Fault, Injection, See
-from faults.steps import Point, disturbed, points
+from faults.steps import disturbed, points
 from lab.site import Site, wait_until
 
 NODE = "node"

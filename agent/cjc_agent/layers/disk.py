@@ -276,7 +276,7 @@ class BlockDisk(MountedDisk):
 
     def _device(self, deadline: Deadline) -> tuple[str, str]:
         """Return (path, "major:minor") of the device, from the record if it is there. Raise blockdevice.Unresolved."""
-        if self.resolved.get("device") == self._settings.device and {"path", "number"} <= self.resolved.keys() and not self._renumbered():
+        if self._is_recorded() and not self._renumbered():
             return self.resolved["path"], self.resolved["number"]
         if self._unresolved:
             raise self._unresolved
@@ -287,6 +287,12 @@ class BlockDisk(MountedDisk):
             self._unresolved = error
             raise
         return path, self.resolved["number"]
+
+    def _is_recorded(self) -> bool:
+        """Whether the record tells what this device is; one that tells of another path than the one that is given does not."""
+        device = self._settings.device
+        return self.resolved.get("device") == device and {"path", "number"} <= self.resolved.keys() and (
+            self.resolved["path"] == device or not device.startswith("/dev/"))
 
     def _renumbered(self) -> bool:
         """Whether another device has taken the recorded one's path since. While there is a mount of the recorded one, that one counts."""

@@ -169,7 +169,8 @@ class Runner:
                 return self._done(_unstarted(name, error))
             outcome, code = self._finish(name, pid, deadline, output)
             _seal(output)
-            return self._done(Result(name, outcome, code, _read_back(output, whole=not remember), monotonic() - began))
+            said = _read_back(output, whole=not remember) or (procfs.LACKS if (outcome, code) == (EXITED, CANNOT_RUN) else "")
+            return self._done(Result(name, outcome, code, said, monotonic() - began))
         finally:
             os.close(output)
 
@@ -314,8 +315,10 @@ def _fork(work: Callable[[], None], output: int) -> int:
         os.chdir("/")
         work()
     except (OSError, MemoryError) as error:  # no descriptor left, no /dev/null: as if the command could not be executed
-        os.write(2, ("cannot be run: %s" % (error or procfs.LACKS)).encode("utf-8", "replace"))
-        os._exit(CANNOT_RUN)
+        try:
+            os.write(2, ("cannot be run: %s" % procfs.words(error)).encode("utf-8", "replace"))
+        finally:
+            os._exit(CANNOT_RUN)
     finally:  # whatever was raised: the child must not climb the parent's stack
         os._exit(70)
 

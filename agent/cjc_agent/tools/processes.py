@@ -233,12 +233,16 @@ def has_psutil() -> bool:
 
 def load_psutil() -> Any:
     """Return psutil, or None where it is not installed. It lies in the site folders, which `-S` left out of the search path."""
+    import io
     import site
     import sys
     if set(sys.path).isdisjoint(site.getsitepackages()):
         site.main()
+    kept, sys.stderr = sys.stderr, io.StringIO()  # where /proc/stat cannot be read it prints a traceback, and can be used all the same
     try:
         import psutil
     except ImportError:
         return None
+    finally:
+        sys.stderr = kept
     return psutil

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -601,3 +602,19 @@ def test_every_run_is_traced_with_its_end(tmp_path):
     said = []
     Runner(str(tmp_path), "cjc", said.append).run("cjcpw status", ["/bin/sh"], ["-c", "exit 3"], Deadline(PATIENCE))
     assert said[0] == "run cjcpw status: /bin/sh -c exit 3" and said[1].strip().startswith("cjcpw status exited 3 (0.")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "Too many open files"), MemoryError()])
+def test_each_whose_child_lacks_something_is_no_answer(runner, error):
+    """It says nothing about the process that was looked at: that one must not count as gone."""
+    def look(item):
+        if item == 3:
+            raise error
+        return ""
+    with pytest.raises(TimeoutError, match="free processes, descriptors or memory"):
+        runner.each("look", [5, 3, 9], look, Deadline(PATIENCE))
+
+
+def test_each_whose_child_is_killed_for_want_of_memory_is_no_answer(runner):
+    with pytest.raises(TimeoutError, match="signal 9"):
+        runner.each("look", [5, 3], lambda item: os.kill(os.getpid(), signal.SIGKILL) or "", Deadline(PATIENCE))

@@ -189,3 +189,17 @@ def test_the_folder_is_made(tmp_path):
     lock = Lock(str(tmp_path / "new" / "x.lock"))
     lock.take("start", Deadline(1))
     lock.release()
+
+
+def test_a_full_state_folder_takes_nothing_from_the_lock(tmp_path, monkeypatch):
+    """Who has it cannot be written then; that somebody has it is known all the same."""
+    def full(*_):
+        raise OSError(28, "No space left on device")
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = Lock(str(tmp_path / "x.lock"))
+    lock.take("start", Deadline(1))
+    pid = os.fork()
+    if not pid:
+        os._exit(0 if Lock(str(tmp_path / "x.lock")).is_held() else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    lock.release()

@@ -55,9 +55,21 @@ def test_read_of_a_process_that_calls_itself_like_a_stat_line(start, tmp_path):
     assert made.ppid == os.getpid() and made.words() == "a) R 1 (b[%d]" % child.pid
 
 
+@pytest.mark.parametrize("number", procfs.LACKING)
+def test_what_we_could_not_open_is_not_taken_for_gone(monkeypatch, number):
+    def lacking(*_):
+        raise OSError(number, os.strerror(number))
+    for name in ("open", "readlink", "listdir"):
+        monkeypatch.setattr(os, name, lacking)
+    for look in (lambda: processes.contents(1, "environ"), lambda: processes.link(1, "exe"), lambda: processes.descriptors(1), lambda: processes.read(1)):
+        with pytest.raises(OSError):
+            look()
+
+
 def test_no_such_process():
     assert processes.read(1 << 30) is None
     assert processes.contents(1 << 30, "environ") == b"" and processes.link(1 << 30, "exe") == "" and processes.environment(1 << 30) == [b""]
+    assert processes.descriptors(1 << 30) == []
 
 
 def test_environment_and_link(start):

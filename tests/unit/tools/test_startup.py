@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from cjc_agent.tools import startup
 from unit.helpers import AGENT
 
 CODE = """import os, sys; sys.path.insert(0, %r)
@@ -92,3 +93,15 @@ def test_only_command_py_starts_processes():
                     if word == "subprocess" and "import subprocess" not in text:
                         continue
                     assert word not in text, "%s/%s: %s" % (folder, name, word)
+
+
+@pytest.mark.parametrize("seen", ["1", FileNotFoundError(2, "No such file or directory")])
+def test_blind_without_proc_of_our_own(monkeypatch, seen):
+    assert startup.blind() == ""
+
+    def readlink(_):
+        if isinstance(seen, OSError):
+            raise seen
+        return seen
+    monkeypatch.setattr(os, "readlink", readlink)
+    assert "mount -t proc" in startup.blind()
