@@ -40,12 +40,18 @@ cluster-fault: $(VENV)/ready  ## hardware fails: DO='off node1', on, reboot, cut
 	@$(CLUSTER) fault "$$DO"
 
 .PHONY: test
-test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere the unit tests only)
+test: $(VENV)/ready  ## all tests, on a throwaway node of their own (root, Debian; elsewhere unit tests and fuzzing only)
 	@PYTEST="$(VENV)/bin/python -m pytest $(PYTEST_ARGS)" NODE="$(LAB)" sh tests/run
 
 .PHONY: long
-long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady stream of jobs (root, Debian; FAILOVERS=)
+long: $(VENV)/ready  ## 10 moves and 10 power cuts in one run, under a steady stream of jobs; then fuzz (root, Debian; FAILOVERS=)
 	@$(LAB) $(VENV)/bin/python tests/long/failovers.py
+	@$(MAKE) --no-print-directory fuzz
+
+FUZZ ?= 100000
+.PHONY: fuzz
+fuzz: $(VENV)/ready  ## 100,000 hostile inputs for every parser, 1,000 calls of the agent (root, Debian; FUZZ=)
+	@$(LAB) env CJC_LAB=1 FUZZ="$(FUZZ)" $(VENV)/bin/python -m pytest -q tests/fuzz
 
 .PHONY: faults
 faults: $(VENV)/ready  ## the whole fault matrix: prints it, writes docs/faults.md and .json (root, Debian; ONLY='words' for some rows)

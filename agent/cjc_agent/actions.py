@@ -272,7 +272,9 @@ def reload(request: Request) -> Verdict:
     finally:
         lock.release()
     verdict = monitor(request, 0, probing=False)
-    return verdict if verdict.good else Verdict(FAILED, verdict.reason or "site: not running, nothing to reload")
+    if verdict.outcome == STOPPED:
+        return Verdict(FAILED, "site: %s does not run here, there is nothing to reload: start it" % request.settings.site)
+    return verdict if verdict.good else Verdict(FAILED, verdict.reason)
 
 
 # -- start ---------------------------------------------------------------------------------------------------------------------------

@@ -610,4 +610,5 @@ def test_reload(request_of, state_folder, monkeypatch):
     assert actions.reload(request_of(port="x")).outcome == FAILED, "0 or 1, never 6"
     for outcome in (STOPPED, FAILED, DEGRADED):
         monkeypatch.setattr(actions, "monitor", lambda request, level, probing, o=outcome: Verdict(o, "r"))  # noqa: B023
-        assert actions.reload(request_of()).outcome == FAILED
+        verdict = actions.reload(request_of())
+        assert verdict.outcome == FAILED and verdict.reason.startswith("site: jobsiteA does not run here" if outcome == STOPPED else "r")

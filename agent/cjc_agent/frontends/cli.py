@@ -70,11 +70,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parameters_of(options: argparse.Namespace) -> dict[str, str]:
+    """Return the parameters that were given as options."""
+    values = {row.name: getattr(options, "parameter_" + row.name) for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS}
+    # argparse (seen with Python 3.11) makes an empty list of `--name=--`
+    return {name: value if isinstance(value, str) else "--" for name, value in values.items() if value is not None}
+
+
 def _act(options: argparse.Namespace, given: dict[str, str]) -> int:
-    for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS:
-        value = getattr(options, "parameter_" + row.name)
-        if value is not None:
-            given[row.name] = value
+    given.update(_parameters_of(options))
     settings = parameters.read(given)[0]
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
     log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})

@@ -115,7 +115,8 @@ def _check_level(text: str, log: Log) -> int:
     if text and not (text.isascii() and text.isdigit()):
         log.warning("OCF_CHECK_LEVEL %r is no number: taken as 0" % text)
         return 0
-    return max(known for known in (0, 10, 20) if known <= int(text or 0))
+    digits = text.lstrip("0")[:3] or "0"  # more are above all that we know, and Python refuses to read thousands
+    return max(known for known in (0, 10, 20) if known <= int(digits))
 
 
 def _answer(action: str, verdict: Verdict, log: Log) -> int:

@@ -44,6 +44,6 @@ def parse_locale(text: str) -> dict[str, str]:
     for line in text.split("\n"):
         name, equals, value = line.strip().partition("=")
         value = value.strip().strip("\"'")
-        if equals and value.isprintable() and (name == "LANG" or name.startswith("LC_")):
+        if equals and value.isprintable() and name.isidentifier() and (name == "LANG" or name.startswith("LC_")):
             found[name] = value
     return found

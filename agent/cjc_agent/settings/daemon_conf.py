@@ -4,6 +4,7 @@ These functions read files that may lie on the shared disk: call them in a child
 """
 from __future__ import annotations
 
+from cjc_agent.settings import values
 from cjc_agent.settings.parameters import DEFAULT_PORT
 
 
@@ -32,7 +33,8 @@ def listen_port(nqs_home: str, site_db: str) -> int:
     if site_db:
         paths.insert(0, site_db + "/nqs/daemon.conf")
     for path in paths:
-        value = read(path).get("listen_port", ("", 0))[0]
-        if value.isascii() and value.isdigit() and 1 <= int(value) <= 65535:
-            return int(value)
+        try:
+            return values.port(read(path).get("listen_port", ("", 0))[0])
+        except ValueError:
+            continue
     return DEFAULT_PORT

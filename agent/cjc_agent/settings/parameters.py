@@ -228,7 +228,7 @@ def read(given: dict[str, str]) -> tuple[Settings, dict[str, str]]:
                 found[parameter.name] = parameter.parse(text)
                 texts[parameter.name] = text
             except ValueError as error:
-                problems[parameter.name] = one_line(str(error), 300)
+                problems[parameter.name] = _brief(str(error))
         elif parameter.required:
             problems[parameter.name] = "is not given: set it"
         if parameter.name not in found:
@@ -236,8 +236,13 @@ def read(given: dict[str, str]) -> tuple[Settings, dict[str, str]]:
     if found["cjcpw_mode"] == "resident" and "start_args" not in given:
         found["start_args"], texts["start_args"] = (), ""
     for name, words in _contradictions(found, problems):
-        problems.setdefault(name, words)
+        problems.setdefault(name, _brief(words))
     return Settings(found, texts), problems
+
+
+def _brief(words: str) -> str:
+    """One line of at most 300 characters; of a long value the middle is left out, for what to do stands behind it."""
+    return one_line(words if len(words) <= 300 else "%s ... %s" % (words[:150], words[-145:]), 300)
 
 
 def _default(parameter: Parameter) -> Any:

@@ -88,9 +88,15 @@ def vips(given: str) -> tuple[str, ...]:
 
 def port(given: str) -> int:
     """A TCP port; 0 stands for "not given"."""
-    if not (given.isascii() and given.isdigit() and 1 <= int(given) <= 65535):
+    value = _number(given)
+    if not 1 <= value <= 65535:
         raise ValueError("%r is no TCP port: give a number from 1 to 65535" % given)
-    return int(given)
+    return value
+
+
+def _number(given: str) -> int:
+    """A whole number; -1 when it is none, or one that nobody means (Python refuses to read thousands of digits)."""
+    return int(given) if given.isascii() and given.isdigit() and len(given) < 100 else -1
 
 
 def duration(given: str) -> float:
@@ -157,19 +163,20 @@ def exit_codes(given: str) -> tuple[int, ...]:
     found = []
     for word in given.split(","):
         word = word.strip()
-        if not (word.isascii() and word.isdigit() and int(word) <= 255):
+        code = _number(word)
+        if not 0 <= code <= 255:
             raise ValueError("%r is no exit code: give numbers from 0 to 255, comma separated" % word)
-        if int(word) in (126, 127):
-            raise ValueError("exit code %s means that the command could not be run: it says nothing of the site" % word)
-        found.append(int(word))
+        if code in (126, 127):
+            raise ValueError("exit code %d means that the command could not be run: it says nothing of the site" % code)
+        found.append(code)
     return tuple(found)
 
 
 def program(given: str) -> str:
     """A command's bare name, or its absolute path."""
-    if given.startswith("/"):
+    if given.startswith("/") and path(given) != "/":
         return path(given)
-    if "/" in given or given.startswith("-") or any(c.isspace() for c in given):
+    if "/" in given or given.startswith("-") or given in (".", "..") or any(c.isspace() for c in given):
         raise ValueError("%r is neither a bare command name nor an absolute path" % given)
     return given
 

@@ -1,6 +1,7 @@
 """The addresses of this node, asked of the kernel through rtnetlink (rtnetlink(7), RTM_GETADDR)."""
 from __future__ import annotations
 
+import errno
 import fcntl
 import struct
 
@@ -36,7 +37,11 @@ def text_of(address: bytes) -> str:
 
 def local() -> dict[bytes, list[tuple[int, int]]]:
     """Return every address of this network namespace: bytes -> its (flags, interface number), for `worth`. Raise OSError."""
-    return _places(netlink.dump(netlink.ROUTE, RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0), RTM_NEWADDR))
+    answers = netlink.dump(netlink.ROUTE, RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0), RTM_NEWADDR)
+    try:
+        return _places(answers)
+    except struct.error:
+        raise OSError(errno.EBADMSG, "the kernel's list is torn") from None
 
 
 def _places(answers: list[bytes]) -> dict[bytes, list[tuple[int, int]]]:
@@ -89,7 +94,7 @@ def _judge(flags: int, index: int) -> tuple[str, str]:
 def _is_up(name: str) -> bool:
     channel = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
     try:
-        answer = fcntl.ioctl(channel.fileno(), SIOCGIFFLAGS, struct.pack("16sH14x", name.encode(), 0))
+        answer = fcntl.ioctl(channel.fileno(), SIOCGIFFLAGS, struct.pack("16sH14x", name.encode("utf-8", "surrogateescape"), 0))
         return bool(struct.unpack_from("H", answer, 16)[0] & IFF_UP)
     except OSError:
         return False

@@ -51,6 +51,8 @@ def number(path: str) -> str:
         facts = os.stat(path)
     except OSError as error:
         raise Unresolved("%s: %s: check the storage path" % (path, error.strerror), absent=error.errno in NO_SUCH_NODE) from error
+    except ValueError as error:  # a zero in it, or what no bytes can be made of
+        raise Unresolved("%r is no name that a device can have: check `device`" % path, absent=False) from error
     if not stat.S_ISBLK(facts.st_mode):
         raise Unresolved("%s is not a block device: check `device`" % path, absent=True)
     return "%d:%d" % (os.major(facts.st_rdev), os.minor(facts.st_rdev))

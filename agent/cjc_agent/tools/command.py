@@ -18,6 +18,7 @@ from time import monotonic
 
 from cjc_agent.tools import procfs, statefile
 from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.log import one_line
 
 try:  # the C half: `signal` itself imports enum, 5 ms of a monitor's 15
     import _signal as signals
@@ -199,6 +200,7 @@ class Runner:
 
     def _abandon(self, name: str, pid: int) -> None:
         from cjc_agent.tools import processes
+        name = one_line(name)  # a mount point in it may have any character
         try:
             process = processes.read(pid)
             lines = (statefile.read(self._note_path) or b"").decode("utf-8", "replace")
@@ -209,7 +211,7 @@ class Runner:
 
     def _still_abandoned(self, name: str) -> int:
         """Return the pid of a child abandoned at the same kind of work that still lives, else 0."""
-        return self.abandoned().get(name, 0)
+        return self.abandoned().get(one_line(name), 0)
 
     def abandoned(self) -> dict[str, int]:
         """Return kind of work -> pid of the children abandoned at it that still live."""
@@ -239,10 +241,11 @@ def _lacked(result: Result) -> bool:
 
 
 def _noted(line: str) -> tuple[int, int, str]:
-    words = line.split(" ", 2)
-    if len(words) != 3 or not (words[0].isdigit() and words[1].isdigit()):
+    try:
+        pid, start, name = line.split(" ", 2)
+        return int(pid), int(start), name
+    except ValueError:
         return 0, 0, ""
-    return int(words[0]), int(words[1]), words[2]
 
 
 def wait(pid: int, deadline: Deadline) -> int | None:

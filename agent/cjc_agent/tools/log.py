@@ -12,6 +12,7 @@ from cjc_agent.tools import statefile
 TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
 LONGEST_LINE = 2000  # characters
 PATIENCE = 1.0  # seconds for one line to reach a log; then that log is left out for the rest of this call
+FACILITIES = ("auth", "authpriv", "cron", "daemon", "kern", "lpr", "mail", "news", "syslog", "user", "uucp", *("local%d" % number for number in range(8)))
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ class Log:
             import syslog  # only when something is said: a healthy monitor is silent
         except (ImportError, OSError):  # no descriptor left: it must not change what the action answers
             return
-        facility = getattr(syslog, "LOG_" + self._facility.upper(), syslog.LOG_DAEMON)
+        known = self._facility.lower() in FACILITIES  # the module's other names are levels, options and functions
+        facility = getattr(syslog, "LOG_" + self._facility.upper(), syslog.LOG_DAEMON) if known else syslog.LOG_DAEMON
         name = {"DEBUG": "DEBUG", "INFO": "INFO", "WARNING": "WARNING", "ERROR": "ERR"}[level]
         syslog.openlog(self._tag, 0, facility)
         syslog.syslog(getattr(syslog, "LOG_" + name), text)

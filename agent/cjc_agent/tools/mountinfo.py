@@ -53,7 +53,7 @@ def plain(word: str) -> str:
     first, *rest = word.split("\\")
     for part in rest:
         code = part[:3]
-        if len(code) == 3 and all(c in "01234567" for c in code) and int(code, 8) < 256:
+        if len(code) == 3 and all(c in "01234567" for c in code) and 0 < int(code, 8) < 256:
             first += chr(int(code, 8)) + part[3:]
         else:
             first += "\\" + part

@@ -119,7 +119,7 @@ def _parse_json(text: str) -> Any:
     try:
         from _json import make_scanner
         value, end = make_scanner(_ScannerContext())(text, 0)  # type: ignore[arg-type]
-        if not text[end:].strip():
+        if not text[end:].strip(" \t\n\r"):
             return value
     except Exception:  # StopIteration, SystemError and others, by version
         pass

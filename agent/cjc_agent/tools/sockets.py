@@ -48,7 +48,7 @@ def listeners(port: int) -> list[tuple[bytes, int]]:
     """
     try:
         return [found for family in (AF_INET, AF_INET6) for found in _asked(family, port)]
-    except OSError:
+    except (OSError, struct.error):
         return _read(port)
 
 

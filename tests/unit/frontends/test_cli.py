@@ -150,6 +150,12 @@ def test_a_bad_file_is_2(called, capfd, tmp_path, text, words):
     assert words in capfd.readouterr().err
 
 
+def test_an_option_s_value_may_be_two_dashes(called):
+    seen = called(Verdict(actions.GOOD))
+    assert cli.main(["monitor", *SITE, "--start_args=--"]) == 0
+    assert seen[0][1].settings.start_args == ("--",)
+
+
 def test_a_relative_conf_file_is_relative_to_the_callers_folder(called, monkeypatch, tmp_path):
     called(Verdict(actions.GOOD))
     (tmp_path / "x.conf").write_text("site = a\nsite_db = /share/x\n")

@@ -69,7 +69,7 @@ def test_unknown_actions_are_3(environ, capfd, arguments):
 
 
 @pytest.mark.parametrize("text, level", [("", 0), ("0", 0), ("5", 0), ("9", 0), ("10", 10), ("15", 10),
-                                         ("19", 10), ("20", 20), ("99", 20), ("x", 0), ("-10", 0),
+                                         ("19", 10), ("20", 20), ("99", 20), ("100", 20), ("9" * 5000, 20), ("0" * 5000 + "10", 10), ("x", 0), ("-10", 0),
                                          (" 10", 0), ("1e1", 0), ("٢٠", 0), ("²", 0)])
 def test_check_levels(called, environ, text, level):
     seen = called(Verdict(actions.GOOD))
@@ -161,6 +161,9 @@ def test_the_prefix_of_the_reason_can_be_set(called, environ, capfd):
     environ(OCF_EXIT_REASON_PREFIX="why: ")
     ocf.main(["monitor"])
     assert capfd.readouterr().err == "why: x\n"
+    environ(OCF_EXIT_REASON_PREFIX="why:\nforged: ")
+    ocf.main(["monitor"])
+    assert capfd.readouterr().err == "why:\\x0aforged: x\n"
 
 
 def test_the_prefix_of_the_reason_forges_no_line(called, environ, capfd):
@@ -239,6 +242,15 @@ def test_our_process_never_carries_nqs_site(called, environ):
 def agent(state_folder, *arguments, **environment):
     return subprocess.run(["/bin/sh", str(ROOT / "ocf" / "jobcenter"), *arguments], cwd="/", timeout=20, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, env={"HA_RSCTMP": str(state_folder), **environment})
+
+
+@pytest.mark.parametrize("prefix, said", [("", "ocf-exit-reason:"), ("why: ", "why: "),
+                                          ("why:\nforged: ", "ocf-exit-reason:"), ("\x1b[2J", "ocf-exit-reason:")])
+def test_without_a_core_there_is_one_line_too(tmp_path, prefix, said):
+    wrapper = tmp_path / "jobcenter"
+    wrapper.write_bytes((ROOT / "ocf" / "jobcenter").read_bytes())
+    done = subprocess.run(["/bin/sh", str(wrapper), "start"], capture_output=True, text=True, timeout=20, env={"OCF_EXIT_REASON_PREFIX": prefix})
+    assert done.returncode == 5 and done.stderr.startswith(said + "agent: no Python") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.root

@@ -69,6 +69,7 @@ def test_a_locale_file_in_a_strange_encoding(tmp_path):
 @pytest.mark.parametrize("text, found", [
     ("", {}), ("LANG=C", {"LANG": "C"}), ("#LANG=C\n # LANG=C\n", {}), ("LANG='C'\nLC_ALL=\"x\"\n", {"LANG": "C", "LC_ALL": "x"}),
     ("LANGUAGE=ja\nPATH=/evil\nLD_PRELOAD=x\n", {}), ("  LANG=C  \r\n", {"LANG": "C"}), ("LANG\n", {}), ("LANG=a\x1bb\n", {}),
+    ("LC_\0=x\nLC_A B=x\nLC_\x1b[2J=x\n", {}),
 ])
 def test_parse_locale(text, found):
     assert child_environment.parse_locale(text) == found

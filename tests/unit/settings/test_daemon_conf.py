@@ -51,6 +51,7 @@ def homes(tmp_path):
     (None, None, 20816), ("listen_port=1000\n", None, 1000), (None, "listen_port=2000\n", 2000), ("listen_port=1000\n", "listen_port=2000\n", 2000),
     ("listen_port=1000\n", "ipaddress=10.0.0.1\n", 1000), ("listen_port=1000\n", "listen_port=\n", 1000), ("listen_port=70000\n", None, 20816),
     ("listen_port=0\n", "listen_port=x\n", 20816), ("#listen_port=1\n", "listen_port=65535 # x\n", 65535), ("listen_port=\u0663\n", None, 20816),
+    ("listen_port=1000\n", "listen_port=%s\n" % ("9" * 5000), 1000),
 ])
 def test_listen_port(homes, common, site, port):
     assert daemon_conf.listen_port(*homes(common, site)) == port

@@ -147,6 +147,13 @@ def test_contradictions(given, problem):
     assert list(problems) == ([problem] if problem else [])
 
 
+@pytest.mark.parametrize("given, name, remedy", [({"site_db": "/" + "x" * 5000, "directory": "/share"}, "site_db", "does not lie below directory /share"),
+                                                 ({"nqs_home": "0" * 5000}, "nqs_home", "is not an absolute path: begin it with /")])
+def test_a_long_value_does_not_push_out_what_to_do(given, name, remedy):
+    words = parameters.read({**GIVEN, **given})[1][name]
+    assert words.endswith(remedy) and len(words) <= 300
+
+
 @pytest.mark.parametrize("name, like", [("sitedb", "site_db"), ("vips", "vip"), ("status_runing", "status_running"), ("xyzzy", "")])
 def test_nearest(name, like):
     assert parameters.nearest(name) == like

@@ -50,11 +50,12 @@ BAD = [
                                  "::1,0:0:0:0:0:0:0:1", "1.1.1.1,1.1.1.2,1.1.1.3,1.1.1.4,1.1.1.5,1.1.1.6")],
     *[(name, text) for name in ("vip_wait", "stop_escalation", "start_timeout") for text in (
         "-1", "s", "1e3", "10 s", "ten", "1d", "1.2.3", ".", "inf", "nan", "25h", "9" * 400, "٣", "+5", "1_0")],
-    *[("port", text) for text in ("0", "-1", "65536", "80a", "0x50", "٣", "²", "1.0", " 80", "9" * 50)],
-    *[("cjcpw", text) for text in ("bin/cjcpw", "./cjcpw", "-x", "cjc pw", "/a/../b")],
+    *[("port", text) for text in ("0", "-1", "65536", "80a", "0x50", "٣", "²", "1.0", " 80", "9" * 50, "9" * 5000)],
+    *[("cjcpw", text) for text in ("bin/cjcpw", "./cjcpw", "-x", "cjc pw", "/a/../b", ".", "..", "/", "//.")],
     *[(name, text) for name in ("start_args", "stop_args", "status_args") for text in ("'open", '"open', "x\\")],
     *[("cjcpw_mode", text) for text in ("Resident", "daemon")],
-    *[(name, text) for name in ("status_running", "status_stopped") for text in ("256", "-1", "1,,2", "1 2", "x", "126", "127", "0,127", "0x1", "²", ",")],
+    *[(name, text) for name in ("status_running", "status_stopped") for text in (
+        "256", "-1", "1,,2", "1 2", "x", "126", "127", "0,127", "0x1", "²", ",", "9" * 5000)],
     *[("user", text) for text in ("-x", "a b", "a:b", "../x", "é", "a" * 65)],
     *[("environment", text) for text in ("A", "=1", "1A=1", "A-B=1", "NQS_SITE=x", "CJC_AGENT_CALL=1", "A=1 NQS_SITE=x", "A='x", "é=1")],
     *[("stop_escalation", text) for text in ("AUTO", "50%")],

@@ -106,6 +106,18 @@ def test_the_better_of_two_counts(order):
     assert taken(*both)[0] == {"10.0.0.1": USABLE}
 
 
+@pytest.mark.parametrize("body", [b"", b"\x02\x18\x80\0", address("10.0.0.1")[16:] + attribute(addresses.IFA_FLAGS, b"\xff")], ids=["empty", "short", "flags"])
+def test_a_torn_list_is_an_error(mocker, body):
+    mocker.patch.object(netlink, "dump", return_value=[body])
+    with pytest.raises(OSError, match="torn"):
+        addresses.local()
+
+
+def test_an_interface_s_name_may_be_no_utf_8():
+    """dev_valid_name in the kernel refuses white space, / and : alone."""
+    assert addresses._is_up("\udcff") is False
+
+
 def test_several_messages_and_the_end():
     assert taken(address("10.0.0.1"), address("10.0.0.2")) == ({"10.0.0.1": USABLE, "10.0.0.2": USABLE}, True)
     assert taken(address("10.0.0.1"), DONE, address("10.0.0.2")) == ({"10.0.0.1": USABLE}, False)

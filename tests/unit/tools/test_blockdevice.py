@@ -243,3 +243,10 @@ def test_thaw_of_what_is_not_frozen_is_no_trouble(runner, tmp_path, monkeypatch)
     blockdevice.thaw(str(tmp_path), runner, Deadline(5))
     blockdevice.thaw(str(tmp_path / "none"), runner, Deadline(5))
     assert results[1].output.startswith("ENOENT")
+
+
+@pytest.mark.parametrize("name", ["/dev/sd\0b", "/dev/\ud800"])
+def test_a_name_that_no_device_can_have(name):
+    with pytest.raises(blockdevice.Unresolved, match="no name") as caught:
+        blockdevice.number(name)
+    assert not caught.value.absent

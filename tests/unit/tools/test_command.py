@@ -570,6 +570,15 @@ def test_an_abandoned_child_is_noted_and_not_piled_up(runner, unkillable, end_la
     assert runner.call("umount /share", lambda: "again", Deadline(PATIENCE)).output == "again", "a zombie waits for nothing"
 
 
+def test_a_name_with_a_newline_is_remembered_and_forges_no_other(runner, unkillable, end_later):
+    """A mount point may have any character."""
+    name = "thaw /share/x\n%d %d look" % processes.read(os.getpid()).identity
+    first = hang(runner, name)
+    end_later(first.code)
+    assert hang(runner, name, PATIENCE).code == first.code
+    assert runner.call("look", lambda: "fine", Deadline(PATIENCE)).ok
+
+
 def test_a_namesake_of_an_abandoned_child_counts_for_nothing(runner, state_folder, sleeper):
     process = sleeper()
     statefile.write(str(state_folder / "cjc-unit.abandoned"), b"%d %d look\n" % (process.pid, process.start + 1))
@@ -583,7 +592,8 @@ def test_several_abandoned_children_are_all_remembered(runner, unkillable, end_l
     assert [hang(runner, name, PATIENCE).code for name in ("one", "two", "three")] == pids
 
 
-@pytest.mark.parametrize("note", [b"", b"\n", b"garbage", b"1 2", b"x y look\n", b"\xff\xfe\n", b"-1 5 look\n", b"99999999999999999999 1 look\n"])
+@pytest.mark.parametrize("note", [b"", b"\n", b"garbage", b"1 2", b"x y look\n", b"\xff\xfe\n", b"-1 5 look\n", b"99999999999999999999 1 look\n",
+                                  "\u00b2 1 look\n".encode(), b"1 " + b"9" * 5000 + b" look\n"])
 def test_a_torn_note_is_ignored(runner, state_folder, note):
     statefile.write(str(state_folder / "cjc-unit.abandoned"), note)
     assert runner.call("look", lambda: "fine", Deadline(PATIENCE)).ok

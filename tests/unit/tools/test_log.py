@@ -84,7 +84,8 @@ def test_without_file_and_facility_on_stderr(no_terminal, capfd, facility):
     assert said.out == "" and [" ".join(line.split(" ")[3:]) for line in said.err.splitlines()] == ["INFO: i", "ERROR: 日本 ?"]
 
 
-@pytest.mark.parametrize("facility, number", [("daemon", "LOG_DAEMON"), ("local7", "LOG_LOCAL7"), ("nonsense", "LOG_DAEMON")])
+@pytest.mark.parametrize("facility, number", [("daemon", "LOG_DAEMON"), ("local7", "LOG_LOCAL7"), ("nonsense", "LOG_DAEMON"),
+                                              ("mask", "LOG_DAEMON"), ("upto", "LOG_DAEMON"), ("pid", "LOG_DAEMON"), ("MAIL", "LOG_MAIL")])
 def test_to_syslog(no_terminal, mocker, capfd, facility, number):
     import syslog
     opened, told = mocker.patch("syslog.openlog"), mocker.patch("syslog.syslog")

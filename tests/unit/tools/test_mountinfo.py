@@ -35,7 +35,8 @@ def test_optional_fields(optional):
 
 @pytest.mark.parametrize("escaped, plain", [
     (r"/my\040share", "/my share"), (r"/a\011b", "/a\tb"), (r"/a\012b", "/a\nb"), (r"/a\134b", "/a\\b"), (r"/a\043b", "/a#b"),
-    (r"/a\134040b", "/a\\040b"), (r"/a\04", r"/a\04"), (r"/a\999", r"/a\999"), (r"/a\777", r"/a\777"), ("/a\\", "/a\\"), (r"\040\040", "  "),
+    (r"/a\134040b", "/a\\040b"), (r"/a\04", r"/a\04"), (r"/a\999", r"/a\999"), (r"/a\777", r"/a\777"), (r"/a\000", r"/a\000"),
+    ("/a\\", "/a\\"), (r"\040\040", "  "),
     ("/日本", "/日本"),
 ])
 def test_octal_escapes(escaped, plain):

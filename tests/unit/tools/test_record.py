@@ -67,6 +67,7 @@ HOSTILE += [json.dumps(data(**{name: value})).encode() for name, value in [
     ("daemons", [[5.0, 6]]), ("daemons", [[True, 6]]), ("daemons", {"ab": 1}), ("daemons", "LEFT OUT"), ("resident", 5), ("resident", [1, 2]),
     ("resident", "ab"), ("resident", []), ("resident", "LEFT OUT"), ("before", 5), ("before", True), ("before", "ab"), ("before", [5]), ("before", [[1, 2]]),
     ("before", [[5]]), ("before", [["5", 6]]), ("before", [[5, None]]), ("before", [[True, 6]]), ("before", {"ab": 1}), ("before", "LEFT OUT"),
+    ("disk", {"path": "/dev/x\0"}), ("disk", {"path": "/dev/\ud800"}), ("instance", "\0"),
 ]]
 
 
@@ -125,7 +126,7 @@ def test_find_passes_over_other_boots_and_missing_folders(folder):
 
 SAMPLES = ["{}", "[]", "0", "-1", "1.5", "true", "null", '""', '"a\\u00e9\\n\\"\\\\"', '{"a": [1, {"b": null}], "c": "日本"}', WHOLE,
            WHOLE + "\n \t\n", json.dumps(data(), indent=1, sort_keys=True)]
-BROKEN = ["", "{", '{"a"}', "[1,]", "nul", '"\n"', "{} {}", "1 2", "'a'", "\ufeff{}"]
+BROKEN = ["", "{", '{"a"}', "[1,]", "nul", '"\n"', "{} {}", "1 2", "'a'", "\ufeff{}", "{}\x0b", "1\u00a0"]
 
 
 @pytest.fixture(params=["C scanner", "fallback"])

@@ -105,6 +105,12 @@ def test_without_the_kernels_module_for_tcp_proc_is_read(listener, monkeypatch):
     assert [binary for binary, _ in sockets.listeners(port)] == [socket.inet_pton(listener.family, address)]
 
 
+def test_a_torn_answer_is_not_taken_for_nobody_listens(listener, mocker):
+    mocker.patch.object(netlink, "dump", return_value=[b"\x02\x0a"])
+    address, port = listener.getsockname()[:2]
+    assert [binary for binary, _ in sockets.listeners(port)] == [socket.inet_pton(listener.family, address)]
+
+
 def test_an_ipv4_listener_in_ipv6_s_clothes_is_an_ipv4_listener(source):
     try:
         channel = socket.socket(socket.AF_INET6)
