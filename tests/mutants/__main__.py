@@ -121,11 +121,10 @@ def report(run: Run, smoke: bool) -> bool:
 
 
 def listed(text: str) -> int:
-    """Given a word of the command line, return the number in the list that it is. Raise ValueError."""
-    number = int(text)
-    if not 1 <= number <= len(MUTANTS):
-        raise ValueError(text)
-    return number
+    """Given a word of the command line, return the number in the list that it is."""
+    if text not in map(str, range(1, len(MUTANTS) + 1)):
+        raise argparse.ArgumentTypeError("%s is none of 1 to %d" % (text, len(MUTANTS)))
+    return int(text)
 
 
 def main() -> int:

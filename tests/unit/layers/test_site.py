@@ -399,6 +399,14 @@ def test_a_stop_looks_before_and_after_cjcpw_and_asks_for_no_status_of_what_it_s
     assert stopped(monkeypatch, log, p100="cjcpw", p101="cjcpw") == ["census", "cjcpw", "census"]
 
 
+def test_daemons_that_take_their_time_to_end_after_cjcpw_stop_get_it(monkeypatch, log):
+    runner = Stopping(monkeypatch, p100="time")
+    look = runner.take
+    monkeypatch.setattr(ownership, "take", lambda *_: (runner.asked.count("census") == 4 and runner.end("time")) or look())
+    Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(100)).stop(True, Deadline(100))
+    assert "TERM" not in runner.asked and "KILL" not in runner.asked
+
+
 def test_where_nothing_is_seen_status_decides_whether_cjcpw_is_called(monkeypatch, log):
     assert stopped(monkeypatch, log) == ["census", "status", "census"]
 
@@ -411,6 +419,15 @@ def test_every_avenue_is_judged_by_a_look_that_was_taken_after_the_one_before(mo
 
 def test_without_the_disk_no_cjcpw_is_called(monkeypatch, log):
     assert stopped(monkeypatch, log, disk_up=False, p100="TERM") == ["census", "TERM", "census"]
+
+
+@pytest.mark.parametrize("given, seconds", [("auto", 50), ("30s", 30), ("1000s", 80)])
+def test_a_stop_by_cjcpw_leaves_time_for_all_that_comes_after_it(monkeypatch, log, given, seconds):
+    runner = Stopping(monkeypatch, p100="cjcpw")
+    run, left = runner.run, []
+    runner.run = lambda name, programs, arguments, deadline, *more: left.append(deadline.left()) or run(name, programs, arguments, deadline)
+    Site(settings(port="1234", stop_escalation=given), runner, log, None, lambda: ("/share", "8:17"), Deadline(100)).stop(True, Deadline(100))
+    assert seconds - 10 < left[0] <= seconds
 
 
 def test_what_cannot_be_ended_is_named_by_the_last_look(monkeypatch, log):
