@@ -140,8 +140,8 @@ def main() -> int:
     waiting = collections.deque((number, LIFE if options.smoke else MUTANTS[number - 1].tests, BOUND) for number in numbers)
     if not options.smoke:
         tests = {test: None for _, named, _ in waiting for test in named}
-        for kind in ("tests/unit/", "tests/agent/"):  # the longer one first
-            waiting.appendleft((0, tuple(test for test in tests if test.startswith(kind)), BOUND_OF_ALL))
+        kinds = [tuple(test for test in tests if test.startswith("tests/%s/" % kind)) for kind in ("agent", "unit")]  # the longer one first
+        waiting.extendleft((0, named, BOUND_OF_ALL) for named in reversed(kinds) if named)
     print(" no  %-76s  %7s  %s" % ("what is broken", "", "" if options.smoke else "caught by"), flush=True)
     began, caught = time.monotonic(), 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)

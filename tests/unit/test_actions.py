@@ -219,6 +219,17 @@ def test_write_test_itself(tmp_path):
         actions.write_test(str(tmp_path / "none"))
 
 
+def test_write_test_goes_to_the_disk_and_back(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.pread(descriptor, 100, 0)))
+    assert actions.write_test(str(tmp_path)) == "" and len(synced) == 1 and len(synced[0]) == 64
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, length, offset: pread(descriptor, length, offset)[:-1] + b"!!")
+    with pytest.raises(OSError, match="read back something else"):
+        actions.write_test(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("target", ["file", "link"])
 def test_write_test_never_writes_into_what_somebody_lays_in_its_way(tmp_path, monkeypatch, target):
     victim = tmp_path / "victim"

@@ -296,6 +296,12 @@ def test_stop_unmounts_what_lies_below_first_and_stacks(monkeypatch, log):
     assert not any("-l" in word.split() for word in runner.asked), "never lazily"
 
 
+def test_what_somebody_froze_since_stop_began_is_thawed_right_before_the_umount(monkeypatch, log):
+    runner = Node(monkeypatch, SHARE)
+    disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
+    assert runner.asked == ["thaw /share", "umount -c -- /share", "exclusive open of /dev/sdb1"]
+
+
 def test_stop_of_nfs_forces_and_never_lazily(monkeypatch, log):
     runner = Node(monkeypatch, nfs(), nfs("/elsewhere"))
     disk_of(settings(**NFS), runner, log, Deadline(5)).stop(Deadline(5))

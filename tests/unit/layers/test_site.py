@@ -322,6 +322,13 @@ def test_a_running_site_has_a_process(monkeypatch, log, census, good):
     assert made.check_service(Deadline(1)) == ""
 
 
+def test_every_address_must_take_connections(monkeypatch, log):
+    monkeypatch.setattr("cjc_agent.tools.addresses.connect", lambda address, port, seconds: "refused" if address == "10.0.0.2" else "")
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of({7}, {7}))
+    site = Site(settings(port="1234", vip="10.0.0.1,10.0.0.2"), Script(), log, None, lambda: None, Deadline(5))
+    assert site.check_service(Deadline(5)).startswith("no TCP connection to 10.0.0.2 port 1234: refused")
+
+
 @pytest.mark.parametrize("answers, resident", [({}, None), ({100: "yes"}, (100, 5)), ({100: None, 101: "yes"}, (101, 5)), ({100: None}, None)])
 def test_the_resident_cjcpw_is_looked_for_in_a_child(monkeypatch, log, answers, resident):
     monkeypatch.setattr(ownership, "take", lambda *_: census_of([100, 101], [100, 101]))
