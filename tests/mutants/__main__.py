@@ -71,7 +71,7 @@ class Run:
         return self._output.read()
 
     def named(self, word: str) -> list[str]:
-        """The tests (functions) that pytest lists at the end as FAILED, ERROR ..., each once."""
+        """The tests (functions) that pytest lists at the end as FAILED or ERROR, each once."""
         return list(dict.fromkeys(re.findall(r"^%s (\S+?::\w+)" % word, self.said(), re.MULTILINE)))
 
 
@@ -98,9 +98,10 @@ def broken(project: pathlib.Path, mutant: Mutant) -> None:
 
 def complaint(run: Run, smoke: bool) -> str:
     """Why a run did not end as it must; "" when it did."""
-    failed, missed = run.named("FAILED"), [test for test in run.tests if test not in run.named("FAILED")]
-    lives = run.code == 0 and not run.named("SKIPPED")
-    if run.code not in (0, 1) or run.named("ERROR"):
+    failed = run.named("FAILED")
+    missed = [test for test in run.tests if test not in failed]
+    lives = run.code == 0 and "\nSKIPPED " not in run.said()
+    if run.code != (1 if failed else 0) or run.named("ERROR"):
         return "ERROR: pytest has no result (exit code %d after %.0f s)" % (run.code, run.seconds)
     if run.number == 0:
         return "" if lives else "ERROR: without any mutant they do not all pass: %s" % ", ".join(failed or ["some are skipped"])
