@@ -142,7 +142,7 @@ def test_stop_thaws_before_it_asks_the_daemons_to_end(site: Site) -> None:
     subprocess.run(["fsfreeze", "-f", str(site.directory)], check=True)
     logger = site.daemons()["jcsim-log"]  # writes all the time: it cannot end while the file system is frozen
     wait_until(lambda: pathlib.Path("/proc/%d/stat" % logger).read_text().rsplit(")", 1)[1].split()[0] == "D")
-    site.stop()
+    site.stop(OCF_RESKEY_CRM_meta_timeout="12000")
     assert not site.log.exists(), "they could end by themselves: there was no TERM or KILL to tell of"
 
 

@@ -217,7 +217,7 @@ def test_our_device_mounted_elsewhere_is_named(site: Site, tmp_path) -> None:  #
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     subprocess.run(["mount", site.disk.path, str(elsewhere)], check=True)
-    answer = site.call("start")
+    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="8000")
     assert answer.code == 1
     assert str(elsewhere) in answer.reason and str(site.directory) in answer.reason
     site.stop()

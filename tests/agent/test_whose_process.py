@@ -42,7 +42,7 @@ def test_a_service_launched_by_a_job_lives_and_is_named(site: Site) -> None:
     wait_until(lambda: all_processes().get(service) == "sleep")
     wait_until(lambda: int(pathlib.Path("/proc/%d/stat" % service).read_text().rsplit(")", 1)[1].split()[1]) == 1)
     assert "NQS_SITE=" + site.name in environment_of(service)
-    answer = site.call("stop")
+    answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="12000")
     try:
         assert answer.code == 0, answer
         assert alive(service) and not site.mounted() and not site.daemons()
@@ -211,5 +211,5 @@ def test_pid_used_again_is_not_taken_for_a_recorded_daemon(site: Site) -> None:
     record["daemons"].append([bystander.pid, 12345])  # the pid is right, the start time is another process's
     path.write_text(json.dumps(record))
     path.chmod(0o600)
-    site.stop()
+    site.stop(OCF_RESKEY_CRM_meta_timeout="12000")
     assert bystander.poll() is None

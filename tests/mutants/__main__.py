@@ -71,7 +71,7 @@ class Run:
         return self._output.read()
 
     def named(self, word: str) -> list[str]:
-        """The tests (functions) that pytest lists at the end as FAILED, ERROR ..., each once."""
+        """The tests (functions) that pytest lists at the end as FAILED or ERROR, each once."""
         return list(dict.fromkeys(re.findall(r"^%s (\S+?::\w+)" % word, self.said(), re.MULTILINE)))
 
 
@@ -98,9 +98,10 @@ def broken(project: pathlib.Path, mutant: Mutant) -> None:
 
 def complaint(run: Run, smoke: bool) -> str:
     """Why a run did not end as it must; "" when it did."""
-    failed, missed = run.named("FAILED"), [test for test in run.tests if test not in run.named("FAILED")]
-    lives = run.code == 0 and not run.named("SKIPPED")
-    if run.code not in (0, 1) or run.named("ERROR"):
+    failed = run.named("FAILED")
+    missed = [test for test in run.tests if test not in failed]
+    lives = run.code == 0 and "\nSKIPPED " not in run.said()
+    if run.code != (1 if failed else 0) or run.named("ERROR"):
         return "ERROR: pytest has no result (exit code %d after %.0f s)" % (run.code, run.seconds)
     if run.number == 0:
         return "" if lives else "ERROR: without any mutant they do not all pass: %s" % ", ".join(failed or ["some are skipped"])
@@ -121,11 +122,10 @@ def report(run: Run, smoke: bool) -> bool:
 
 
 def listed(text: str) -> int:
-    """Given a word of the command line, return the number in the list that it is. Raise ValueError."""
-    number = int(text)
-    if not 1 <= number <= len(MUTANTS):
-        raise ValueError(text)
-    return number
+    """Given a word of the command line, return the number in the list that it is."""
+    if text not in map(str, range(1, len(MUTANTS) + 1)):
+        raise argparse.ArgumentTypeError("%s is none of 1 to %d" % (text, len(MUTANTS)))
+    return int(text)
 
 
 def main() -> int:
@@ -141,8 +141,8 @@ def main() -> int:
     waiting = collections.deque((number, LIFE if options.smoke else MUTANTS[number - 1].tests, BOUND) for number in numbers)
     if not options.smoke:
         tests = {test: None for _, named, _ in waiting for test in named}
-        for kind in ("tests/unit/", "tests/agent/"):  # the longer one first
-            waiting.appendleft((0, tuple(test for test in tests if test.startswith(kind)), BOUND_OF_ALL))
+        kinds = [tuple(test for test in tests if test.startswith("tests/%s/" % kind)) for kind in ("agent", "unit")]  # the longer one first
+        waiting.extendleft((0, named, BOUND_OF_ALL) for named in reversed(kinds) if named)
     print(" no  %-76s  %7s  %s" % ("what is broken", "", "" if options.smoke else "caught by"), flush=True)
     began, caught = time.monotonic(), 0
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -206,6 +206,14 @@ def test_write_test_at_level_20(result, outcome):
     assert verdict.outcome == outcome and (outcome == GOOD or verdict.reason.startswith("disk: /share/job_site"))
 
 
+def test_the_write_test_is_the_user_s():
+    """As root it would work on what the site cannot write, and fail on an export that takes nothing from root."""
+    stack = stack_of()
+    seen = []
+    stack.runner.call = lambda name, function, deadline, user="": seen.append((name, user)) or Result(name, EXITED, 0)
+    assert actions._monitor(stack, 20, False).good and seen == [("write test", "nqs")]
+
+
 def test_a_bad_parameter_of_a_running_site_is_a_failure_and_of_a_stopped_one_is_not():
     problems = {"port": "is wrong"}
     verdict = actions._monitor(stack_of(recorded=False, problems=problems), 0, True)
@@ -225,6 +233,27 @@ def test_write_test_itself(tmp_path):
         actions.write_test(str(tmp_path / "none"))
 
 
+def test_write_test_goes_to_the_disk_and_back(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.pread(descriptor, 100, 0)))
+    assert actions.write_test(str(tmp_path)) == "" and len(synced) == 1 and len(synced[0]) == 64
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda descriptor, length, offset: pread(descriptor, length, offset)[:-1] + b"!!")
+    with pytest.raises(OSError, match="read back something else"):
+        actions.write_test(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["file", "link"])
+def test_write_test_never_writes_into_what_somebody_lays_in_its_way(tmp_path, monkeypatch, target):
+    victim = tmp_path / "victim"
+    victim.write_text("x" * 64)
+    monkeypatch.setattr(actions.statefile, "remove", lambda path: (os.link if target == "file" else os.symlink)(victim, path))  # just after
+    with pytest.raises(FileExistsError):
+        actions.write_test(str(tmp_path))
+    assert victim.read_text() == "x" * 64
+
+
 def test_write_test_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
     def full(descriptor, data):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -242,6 +271,13 @@ def test_start_climbs():
     assert actions._start(stack).good
     assert [call for call in stack.calls if isinstance(call, str)] == ["disk start", "vip wait", "record", "site start", "record"]
     assert stack.record.before is None and ("state", True, False) not in stack.calls, "status has been asked once, by the site's own start"
+
+
+def test_the_wait_for_an_address_leaves_time_for_the_site():
+    stack = stack_of(disk=S, site=S, recorded=False)
+    stack.settings.vip_wait, waits = 1000.0, []
+    stack.vip.wait = lambda deadline: waits.append(deadline.total())
+    assert actions._start(stack).good and 0 < waits[0] <= stack.deadline.total() / 4
 
 
 @pytest.mark.parametrize("disk", [S, R])

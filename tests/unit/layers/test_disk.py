@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+
 import pytest
 
 from cjc_agent.layers import disk as module
@@ -117,6 +120,13 @@ def test_an_incomplete_record_is_resolved_again(state):
     for left in ({}, {"path": "/dev/sdb1"}, {"number": "8:17"}):
         assert state(BLOCK, SHARE, resolved={"device": "/dev/sdb1", **left}).running
     assert state(NFS, nfs(), resolved={"device": "nfs:/export"}).running
+
+
+def test_a_device_that_got_another_number_since_it_was_recorded_is_resolved_again(state):
+    was = {"device": "/dev/sdb1", "path": "/dev/sdb1", "number": "8:99"}
+    assert state(BLOCK, SHARE, resolved=was).running
+    assert state(BLOCK, resolved=was).stopped
+    assert state(BLOCK, mount_line("/share", "/dev/sdb1", "8:99"), resolved=was).running, "while it is mounted the recorded one counts"
 
 
 def test_resolving_keeps_within_the_actions_time(monkeypatch, log, tmp_path):
@@ -407,6 +417,12 @@ def test_files_that_the_mount_hides_are_told(monkeypatch, log):
     assert any("/share is not empty" in text and "job_site" in text for level, text in log.said if level == "warning")
 
 
+def test_what_somebody_froze_since_stop_began_is_thawed_right_before_the_umount(monkeypatch, log):
+    runner = Node(monkeypatch, SHARE)
+    disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(5))
+    assert runner.asked == ["thaw /share", "umount -c -- /share", "exclusive open of /dev/sdb1"]
+
+
 def test_stop_of_nfs_forces_and_never_lazily(monkeypatch, log):
     runner = Node(monkeypatch, nfs(), nfs("/elsewhere"))
     disk_of(settings(**NFS), runner, log, Deadline(5)).stop(Deadline(5))
@@ -489,6 +505,15 @@ def test_stop_ends_who_holds_the_mount_and_names_them(monkeypatch, log, sleeper)
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.5))
     assert processes.wait_gone([holder], Deadline(5)) == []
     assert any("[%d]" % holder.pid in text and "TERM" in text for level, text in log.said if level == "warning")
+
+
+def test_a_holder_of_the_mount_that_ignores_term_is_killed(monkeypatch, log, start):
+    holder = start(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 60; done"], stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"ready\n"
+    runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."), each={holder.pid: "open file"})
+    with pytest.raises(LayerError):
+        disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(1))
+    assert holder.wait(5) == -signal.SIGKILL
 
 
 def test_stop_without_time_to_look_for_holders_says_so(monkeypatch, log):

@@ -386,6 +386,13 @@ def test_a_cjcpw_that_cannot_be_run_is_not_in_jobcenter_s_log(site, code, remedy
         site(answered(EXITED, code)).start(Deadline(0.1), lambda: None, False)
 
 
+def test_every_address_must_take_connections(monkeypatch, log):
+    monkeypatch.setattr("cjc_agent.tools.addresses.connect", lambda address, port, seconds: "refused" if address == "10.0.0.2" else "")
+    monkeypatch.setattr(ownership, "take", lambda *_: census_of({7}, {7}))
+    site = Site(settings(port="1234", vip="10.0.0.1,10.0.0.2"), Script(), log, None, lambda: None, Deadline(5))
+    assert site.check_service(Deadline(5)).startswith("no TCP connection to 10.0.0.2 port 1234: refused")
+
+
 @pytest.mark.parametrize("answers, resident", [({}, None), ({100: "yes"}, (100, 5)), ({100: None, 101: "yes"}, (101, 5)), ({100: None}, None)])
 def test_the_resident_cjcpw_is_looked_for_in_a_child(monkeypatch, log, answers, resident):
     monkeypatch.setattr(ownership, "take", lambda *_: census_of([100, 101], [100, 101]))
@@ -463,6 +470,14 @@ def test_a_stop_looks_before_and_after_cjcpw_and_asks_for_no_status_of_what_it_s
     assert stopped(monkeypatch, log, p100="cjcpw", p101="cjcpw") == ["census", "cjcpw", "census"]
 
 
+def test_daemons_that_take_their_time_to_end_after_cjcpw_stop_get_it(monkeypatch, log):
+    runner = Stopping(monkeypatch, p100="time")
+    look = runner.take
+    monkeypatch.setattr(ownership, "take", lambda *_: (runner.asked.count("census") == 4 and runner.end("time")) or look())
+    Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(100)).stop(True, Deadline(100))
+    assert "TERM" not in runner.asked and "KILL" not in runner.asked
+
+
 def test_where_nothing_is_seen_status_decides_whether_cjcpw_is_called(monkeypatch, log):
     assert stopped(monkeypatch, log) == ["census", "status", "census"]
 
@@ -475,6 +490,15 @@ def test_every_avenue_is_judged_by_a_look_that_was_taken_after_the_one_before(mo
 
 def test_without_the_disk_no_cjcpw_is_called(monkeypatch, log):
     assert stopped(monkeypatch, log, disk_up=False, p100="TERM") == ["census", "TERM", "census"]
+
+
+@pytest.mark.parametrize("given, seconds", [("auto", 50), ("30s", 30), ("1000s", 80)])
+def test_a_stop_by_cjcpw_leaves_time_for_all_that_comes_after_it(monkeypatch, log, given, seconds):
+    runner = Stopping(monkeypatch, p100="cjcpw")
+    run, left = runner.run, []
+    runner.run = lambda name, programs, arguments, deadline, *more: left.append(deadline.left()) or run(name, programs, arguments, deadline)
+    Site(settings(port="1234", stop_escalation=given), runner, log, None, lambda: ("/share", "8:17"), Deadline(100)).stop(True, Deadline(100))
+    assert seconds - 10 < left[0] <= seconds
 
 
 def test_what_cannot_be_ended_is_named_by_the_last_look(monkeypatch, log):
