@@ -14,6 +14,7 @@ LAYERS = ("disk", "vip", "site", "lock", "state folder", "parameter", "psutil", 
 LEVELS = {RUNNING: 0, RUNNING_10: 10, RUNNING_20: 20}
 LONGEST_REASON = 600  # characters
 SHOWN_REASON = 128  # characters that crm_mon shows of it (Pacemaker 2.1.5, seen)
+SAID = " - it said: "  # what follows is the last word of a tool
 LOG_LINE = re.compile(r"\w{3} \d\d \d\d:\d\d:\d\d  \S+: (DEBUG|INFO|WARNING|ERROR): [^\x00-\x1f\x7f]*")
 TOOL = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "LANG=C.UTF-8"}  # the environment of the system tools that the agent calls
 CORE = "/cjc-agent/__main__"  # in the command line of every process that is the agent, or a child of it that has not yet called exec
@@ -129,8 +130,10 @@ def _judge_reason(site: Site, see: See, answer: Answer) -> list[str]:
     if len(answer.reasons) != 1:
         return ["one reason must be given: %r" % answer.said]
     reason = answer.reasons[0]
-    shown = reason[:SHOWN_REASON]
-    wrong = ["the reason does not say %r where crm_mon shows it" % text for text in (word.format(**names(site)) for word in see.words) if text not in shown]
+    wrong = ["the reason does not say %r" % text for text in (word.format(**names(site)) for word in see.words) if text not in reason]
+    ours = reason.partition(SAID)[0]
+    if len(ours) > SHOWN_REASON:
+        wrong.append("crm_mon would cut off what the agent itself says: %r" % ours[SHOWN_REASON:])
     if not reason.split(": ")[0].startswith(LAYERS) or reason.count(": ") < 2:
         wrong.append("the reason does not name layer, object and remedy")
     if not reason.isprintable() or len(reason) > LONGEST_REASON:

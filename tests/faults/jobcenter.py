@@ -562,7 +562,7 @@ FAULTS = [
     Fault(JOBCENTER, "status exits with some other code", lambda site: codes(site, "status", 2), {
         PROBE: See(NOT_RUNNING),  # the disk is not mounted: it is not asked
         START: See(FAILED, ("cjcpw status exited 2", "the site does not come up"), timeout=6, then=nothing_is_left),
-        RUNNING: See(FAILED, ("cjcpw status exited 2", "neither runs nor is stopped", "JobCenter's own log")),
+        RUNNING: See(FAILED, ("cjcpw status exited 2", "site {site}: see", "JobCenter's own log")),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "status exits with every code", lambda site: codes(site, "status", 2), {
@@ -650,7 +650,7 @@ FAULTS = [
         STOP: See(0),
     }),
     *[Fault(JOBCENTER, "%s dies" % role, lambda site, role=role: killed(site, role), {  # type: ignore[misc]
-        RUNNING: See(FAILED, ("cjcpw status exited 2", "neither runs nor is stopped", role)), STOP: See(0)}) for role in ROLES],
+        RUNNING: See(FAILED, ("cjcpw status exited 2", "site {site}: see", role)), STOP: See(0)}) for role in ROLES],
     *[Fault(JOBCENTER, "%s is stopped by a signal" % role, lambda site, role=role: killed(site, role, number=signal.SIGSTOP), {  # type: ignore[misc]
         RUNNING: See(0), RUNNING_10: See(FAILED, ("jcsim-%s[" % role, "stopped by a signal", "send CONT")), STOP: See(0, then=not_killed)},
             parameters=switches("stop_wait=1"), quick=role != "log") for role in ROLES],

@@ -73,7 +73,7 @@ class Site:
             return state if state.stopped else State(FAILED, answer.words("but " + state.reason))
         if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
             return self._by_evidence()
-        return State(FAILED, answer.words("site %s neither runs nor is stopped: %s" % (self._settings.site, self._remedy(answer))))
+        return State(FAILED, answer.words("site %s: %s" % (self._settings.site, self._remedy(answer))))
 
     def _remedy(self, answer: Result) -> str:
         """What to do about a call of cjcpw that went wrong."""

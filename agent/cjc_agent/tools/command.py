@@ -66,6 +66,8 @@ class Result:
         In this order: crm_mon shows the first 128 characters of a reason. What could not even be started has its own remedy.
         """
         said = self.output.strip().rsplit("\n", 1)[-1].strip()
+        if said.startswith(self.name + ": "):  # mount: ...
+            said = said[len(self.name) + 2:]
         said = said if len(said) <= LONGEST_SAID else said[:LONGEST_SAID] + "..."
         how = {
             EXITED: "exited %d" % self.code,
