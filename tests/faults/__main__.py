@@ -2,8 +2,8 @@
 
     python tests/faults [--only WORDS] [--quick]
 
-Two nodes side by side share the rows of one node; the cluster's rows follow. Exits 1 when anything was wrong; the documents are written
-only by a whole run. --only: rows whose title contains the words (then nothing is written).
+Two nodes side by side share the rows of one node, a cluster beside them plays its own. Exits 1 when anything was wrong; the documents are
+written only by a whole run. --only: rows whose title contains the words (then nothing is written).
 """
 from __future__ import annotations
 
@@ -20,36 +20,42 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from faults.engine import Seen, moments, play  # noqa: E402
-from faults.fault import Fault  # noqa: E402
-from faults.matrix import FAULTS  # noqa: E402
+from faults import cluster, engine, matrix  # noqa: E402
+from faults.engine import Seen  # noqa: E402
 from lab.site import prepare_node  # noqa: E402
 
 NODES = 2
-LANES = [*("%d" % number for number in range(NODES))]
+CLUSTER = "cluster"
+LANES = [CLUSTER, *("%d" % number for number in range(NODES))]
+TAKEN_OVER = {cluster.TAKEN_OVER: "node2 took over", cluster.REFUSED: "nothing started on node2"}
 MEANING = {0: "0 good", 1: "1 failed", 2: "2 bad directory", 4: "4 not permitted", 5: "5 not installed", 6: "6 misconfigured", 7: "7 not running",
            190: "190 degraded"}
 printing = threading.Lock()
 
 
-def rows(options: argparse.Namespace) -> list[Fault]:
+def rows(faults: Iterable[Any], options: argparse.Namespace) -> list[Any]:
     """The rows that were asked for."""
-    return [fault for fault in FAULTS if options.only in fault.title and (fault.quick or not options.quick)]
+    return [fault for fault in faults if options.only in fault.title and (fault.quick or not options.quick)]
 
 
 # -- on a node ----------------------------------------------------------------------------------------------------------------------
 
-def lane(number: int, options: argparse.Namespace) -> None:
+def lane(name: str, options: argparse.Namespace) -> None:
     """Play our share of the rows; tell each result as a line of JSON."""
-    prepare_node()
-    for fault in rows(options)[number::NODES]:
-        for moment in moments(fault):
+    if name == CLUSTER:
+        player, share = cluster, rows(cluster.FAULTS, options)
+    else:
+        prepare_node()
+        player, share = engine, rows(matrix.FAULTS, options)[int(name)::NODES]
+    for fault in share:
+        for moment in player.moments(fault):
             folder = pathlib.Path(tempfile.mkdtemp())
-            tell(play(fault, moment, folder))
+            tell(player.play(fault, moment, folder))
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -97,10 +103,11 @@ def markdown(seen: Iterable[Seen]) -> str:
              "*Answer*: its exit code. *Time*: measured / the cluster's timeout, in seconds.",
              "After each row the fault is healed, and the site must stop without a trace and start again. JobCenter is the simulator."]
     for layer, those in by_layer(seen).items():
+        meaning = TAKEN_OVER if layer == CLUSTER else MEANING
         lines += ["", "## " + layer, "", "| fault | when | answer | time | reason |", "|---|---|---|---|---|"]
         for one in those:
             lines.append("| %s | %s | %s | %.1f / %.0f | %s |" % (
-                cell(one.fault.partition(": ")[2]), one.moment, MEANING.get(one.code, str(one.code)) + (" **wrong**" if one.wrong else ""), one.seconds,
+                cell(one.fault.partition(": ")[2]), one.moment, meaning.get(one.code, str(one.code)) + (" **wrong**" if one.wrong else ""), one.seconds,
                 one.timeout, cell(one.reason)))
     return "\n".join(lines) + "\n"
 
@@ -126,12 +133,12 @@ def main() -> int:
     parser.add_argument("--lane", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.lane:
-        lane(int(options.lane), options)
+        lane(options.lane, options)
         return 0
     arguments = ["--only", options.only, *(["--quick"] if options.quick else [])]
-    with concurrent.futures.ThreadPoolExecutor(NODES) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(LANES)) as pool:
         seen = [one for found in pool.map(lambda name: listen(name, arguments), LANES) for one in found]
-    order = [fault.title for fault in FAULTS]
+    order = [fault.title for fault in (*matrix.FAULTS, *cluster.FAULTS)]
     seen.sort(key=lambda one: order.index(one.fault) if one.fault in order else len(order))
     wrong = [one for one in seen if one.wrong]
     print("\n%d faults, %d calls, %d wrong" % (len({one.fault for one in seen}), len(seen), len(wrong)))
