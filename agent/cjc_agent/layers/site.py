@@ -299,13 +299,13 @@ class Site:
         """
         import signal
         number = {"TERM": signal.SIGTERM, "KILL": signal.SIGKILL}[word]
-        daemons_first = deadline.share(0.5 if word == "KILL" else 1.0)  # one in D state must not save the jobs
+        daemons_first = deadline.share(0.5)  # of KILL: one in D state must not save the jobs; no job gets TERM while a daemon lives
         told = set()
         for _ in deadline.polls(first=0.02, longest=0.2):
             left = _left(known, census)
             jobs = jobs | {process.identity for process in census.jobs.values()}
             daemons = [process for process in left if process.identity not in jobs]
-            aimed = left if not daemons or daemons_first.expired() else daemons
+            aimed = left if not daemons or (word == "KILL" and daemons_first.expired()) else daemons
             for process in aimed:
                 if process.identity not in told:
                     processes.send(process, number)

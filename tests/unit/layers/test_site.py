@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 
@@ -486,6 +487,26 @@ def test_every_avenue_is_judged_by_a_look_that_was_taken_after_the_one_before(mo
     asked = stopped(monkeypatch, log, p100="cjcpw", p101="TERM", p102="KILL")
     steps = [step for step, _ in itertools.groupby(asked)]
     assert steps == ["census", "cjcpw", "census", "TERM", "census", "KILL", "census"]
+
+
+@pytest.mark.parametrize("daemon, told", [
+    ("KILL", [("TERM", 100), ("KILL", 100), ("KILL", 101)]), ("TERM", [("TERM", 100), ("TERM", 101), ("KILL", 101)]),
+    ("nothing", [("TERM", 100), ("KILL", 100), ("KILL", 101)]),  # in D state: it must not save the job
+])
+def test_jobs_are_told_to_end_after_their_daemons(monkeypatch, log, daemon, told):
+    """Also when the time for TERM ends while a daemon lives: it would note the job as failed."""
+    runner, sent = Stopping(monkeypatch, p100=daemon, p101="KILL"), []
+
+    def take(*_):
+        census = census_of(runner.daemons, runner.daemons)
+        census.jobs = {pid: process for pid, process in census.daemons.items() if pid == 101}
+        return census
+    monkeypatch.setattr(ownership, "take", take)
+    monkeypatch.setattr(processes, "send", lambda process, number: sent.append(({15: "TERM", 9: "KILL"}[number], process.pid)) or runner.end(*sent[-1]))
+    monkeypatch.setattr(processes, "wait_gone", lambda *_: [])  # else its last look would end with the deadline
+    with contextlib.suppress(LayerError):
+        Site(settings(port="1234"), runner, log, None, lambda: None, Deadline(5)).stop(False, Deadline(2))
+    assert sent == told
 
 
 def test_without_the_disk_no_cjcpw_is_called(monkeypatch, log):
