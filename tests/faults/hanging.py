@@ -276,7 +276,9 @@ FAULTS = [
         START: in_time(FAILED, "did not end within"),
         RUNNING: in_time(FAILED, "did not end within"),
     }, quick=False),
-    Fault(HANG, "look-up of users", users, {START: in_time(FAILED, "how user daemon is looked up"), RUNNING: in_time(FAILED, DEAD), STOP: in_time(0)}, quick=False),
+    Fault(HANG, "look-up of users", users, {
+        START: in_time(FAILED, "how user daemon is looked up"), RUNNING: in_time(FAILED, DEAD), STOP: in_time(0),
+    }, quick=False),
     Fault(HANG, "state folder", state_folder, {
         PROBE: in_time(NOT_RUNNING), START: in_time(0), RUNNING: in_time(0),
     }),
@@ -297,5 +299,6 @@ FAULTS = [
     Fault(HANG, "process that keeps the lock of its memory map", locked_map, {
         PROBE: in_time(NOT_RUNNING), START: in_time(0), RUNNING_10: in_time(0), STOP: in_time(0),
     }),
-    Fault(HANG, "job of the site", job, {RUNNING: in_time(0), STOP: in_time(FAILED, "stat[", "restart this node", timeout=12.0)}, quick=False),
+    Fault(HANG, "job of the site", job, {
+        RUNNING: in_time(0), STOP: in_time(FAILED, "stat[", "restart this node", timeout=12.0)}, quick=False),
 ]
