@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 
 from faults.fault import MOMENTS, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, See
-from lab.site import Answer, Site, all_processes, environment_of, wait_until
+from lab.site import Answer, Site, all_processes, command_of, environment_of, wait_until
 
 LAYERS = ("disk", "vip", "site", "lock", "state folder", "parameter", "psutil", "clone", "agent")  # the first word of a reason
 LEVELS = {RUNNING: 0, RUNNING_10: 10, RUNNING_20: 20}
@@ -185,11 +185,7 @@ def agents_left() -> dict[int, str]:
     """pid -> command line of processes that are the agent or its children: after a call has returned, only abandoned ones."""
     found = {}
     for pid in all_processes():
-        try:
-            words = pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        environment = environment_of(pid)
+        words, environment = command_of(pid), environment_of(pid)
         if CORE in words or "CJC_AGENT_CALL=1" in environment or {word for word in environment if word} == TOOL:
             found[pid] = words
     return found

@@ -195,8 +195,21 @@ def all_processes() -> dict[int, str]:
     return found
 
 
+unreadable: set[int] = set()  # processes that would make hang who reads their environ or cmdline: who makes one notes it here
+
+
+def command_of(pid: int) -> str:
+    """The command line of a process; "" when it has gone."""
+    try:
+        return "" if pid in unreadable else pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
 def environment_of(pid: int) -> list[str]:
     """The NAME=value entries of a process; none of one that hangs in D state with its memory map locked, for which reading them waits."""
+    if pid in unreadable:
+        return []
     found: list[str] = []
 
     def read() -> None:
