@@ -149,7 +149,7 @@ def _monitor(stack: Stack, level: int, probing: bool) -> Verdict:
     if site.running:
         return _running(stack, level)
     if not site.stopped and disk.stopped and stack.record is not None:
-        return Verdict(FAILED, "disk: %s, though site %s was started on this node: stop the resource (%s)" % (
+        return Verdict(FAILED, "disk: %s, though site %s was started on this node: stop the resource - %s" % (
             disk.reason, stack.settings.site, site.reason))
     if not site.stopped:
         return Verdict(FAILED, (_unreadable(stack) if disk.running else "") or "site: " + site.reason)
@@ -189,7 +189,7 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            remedy = "look for I/O errors in the kernel's log; if it is frozen: fsfreeze -u"
+            remedy = "see the kernel's log; if frozen: fsfreeze -u"
             return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words(remedy)))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
@@ -244,7 +244,7 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    remedy = "the file system that %s lies on must answer, see the kernel's log" % (directory or site_db)
+    remedy = "the file system there must answer, see the kernel's log"
     return Verdict(FAILED, "disk: " + result.words(remedy))
 
 

@@ -152,7 +152,7 @@ def test_a_start_touches_nothing_that_came_up_while_it_asked(site: Site, tmp_pat
         os.kill(site.daemons()["jcsim-log"], signal.SIGKILL)
         wait_until(lambda: len(site.daemons()) == 2)
     daemons = site.daemons()
-    assert start.wait() == 1 and start.stderr and b"stop the site before it is started" in start.stderr.read()
+    assert start.wait() == 1 and start.stderr and b"stop the site" in start.stderr.read()
     assert site.daemons() == daemons and not list(site.state.glob("*.json"))
 
 

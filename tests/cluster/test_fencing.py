@@ -78,7 +78,7 @@ def test_failed_stop_fences_the_node_before_the_site_starts_elsewhere(drill: Dri
     assert drill.wait_event("mounted", since, "node2").t > drill.wait_event("down", since, "node1").t
     drill.rejoined()
     told = node1.sh("grep 'Result of stop operation for jobsiteA-site on node1: error' /var/log/pacemaker/pacemaker.log | tail -n 1")
-    assert "/dev/sdb1 is in use on this node though it is not mounted in our mount namespace (by sleep" in told
+    assert "/dev/sdb1 is in use on this node, outside our mount table (by sleep" in told
     assert drill.where() == "node2"
 
 

@@ -504,12 +504,12 @@ FAULTS = [
     }),
     Fault(DISK, "two devices with the same label", another_with_its_label, {
         PROBE: See(NOT_RUNNING),
-        START: See(FAILED, ("LABEL=cjc-", "{device}", " and /dev/loop", "a label or UUID of its own"), then=stops),
+        START: See(FAILED, ("LABEL=cjc-", "{device}", " and /dev/loop", "change one of them"), then=stops),
         RUNNING: See(0),
         STOP: See(0),
     }, site=labelled),
     Fault(DISK, "a clone with the same UUID", its_clone, {
-        START: See(FAILED, ("UUID=", "{device}", " and /dev/loop", "a label or UUID of its own"), then=stops),
+        START: See(FAILED, ("UUID=", "{device}", " and /dev/loop", "change one of them"), then=stops),
         RUNNING: See(0),
         STOP: See(0),
     }, site=by_uuid),

@@ -14,7 +14,7 @@ LAYERS = ("disk", "vip", "site", "lock", "state folder", "parameter", "psutil", 
 LEVELS = {RUNNING: 0, RUNNING_10: 10, RUNNING_20: 20}
 LONGEST_REASON = 600  # characters
 SHOWN_REASON = 128  # characters that crm_mon shows of it (Pacemaker 2.1.5, seen)
-SAID = " - it said: "  # what follows is the last word of a tool
+DETAIL = " - "  # what follows may be cut off: the last word of a tool, names of processes
 LOG_LINE = re.compile(r"\w{3} \d\d \d\d:\d\d:\d\d  \S+: (DEBUG|INFO|WARNING|ERROR): [^\x00-\x1f\x7f]*")
 TOOL = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "LANG=C.UTF-8"}  # the environment of the system tools that the agent calls
 CORE = "/cjc-agent/__main__"  # in the command line of every process that is the agent, or a child of it that has not yet called exec
@@ -38,8 +38,11 @@ def moments(fault: Fault) -> list[str]:
     return [moment for moment in MOMENTS if moment in fault.see]
 
 
-def play(fault: Fault, moment: str, folder: pathlib.Path) -> Seen:
-    """Make a site, bring it to the moment, break it, call the agent, heal it, and see that it recovers. What was wrong is in the result."""
+def play(fault: Fault, moment: str, folder: pathlib.Path, again: bool = True) -> Seen:
+    """Make a site, bring it to the moment, break it, call the agent, heal it, and see that it recovers. What was wrong is in the result.
+
+    `again`: healed and stopped, the site is started and stopped once more.
+    """
     seen = Seen(fault.title, moment, timeout=fault.see[moment].timeout)
     before = all_processes()
     site = fault.site(folder)
@@ -48,7 +51,7 @@ def play(fault: Fault, moment: str, folder: pathlib.Path) -> Seen:
         if moment not in (PROBE, START):
             site.start()
         _meet(fault, moment, site, seen)
-        _recover(fault, site, seen)
+        _recover(site, seen, again and fault.recovers)
     except AssertionError as error:
         seen.wrong.append(str(error).split("\n")[0] or "an assertion of the test failed")
     finally:
@@ -92,14 +95,14 @@ def _call(site: Site, moment: str, see: See) -> Answer:
     return site.call("monitor", OCF_CHECK_LEVEL=str(LEVELS.get(moment, 0)), **environment)
 
 
-def _recover(fault: Fault, site: Site, seen: Seen) -> None:
+def _recover(site: Site, seen: Seen, again: bool) -> None:
     """Healed: stop leaves nothing, and the site can live again."""
     wait_until(lambda: not agents_left())
     answer = site.call("stop")
     if answer.code != 0:
         seen.wrong.append("healed, but stop says %r" % answer)
     seen.wrong += ["healed, stopped, but " + words for words in left_of(site)]
-    if fault.recovers and not seen.wrong:
+    if again and not seen.wrong:
         for action, code in (("start", 0), ("monitor", 0), ("stop", 0), ("monitor", 7)):
             answer = site.call(action)
             if answer.code != code:
@@ -131,7 +134,7 @@ def _judge_reason(site: Site, see: See, answer: Answer) -> list[str]:
         return ["one reason must be given: %r" % answer.said]
     reason = answer.reasons[0]
     wrong = ["the reason does not say %r" % text for text in (word.format(**names(site)) for word in see.words) if text not in reason]
-    ours = reason.partition(SAID)[0]
+    ours = reason.partition(DETAIL)[0]
     if len(ours) > SHOWN_REASON:
         wrong.append("crm_mon would cut off what the agent itself says: %r" % ours[SHOWN_REASON:])
     if not reason.split(": ")[0].startswith(LAYERS) or reason.count(": ") < 2:

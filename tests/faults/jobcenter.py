@@ -638,7 +638,7 @@ FAULTS = [
     }),
     Fault(JOBCENTER, "runs without us, status says stopped", lambda site: both(started_by_hand(site), simulator("status=lie:3")), {
         PROBE: See(FAILED, ("cjcpw status exited 3", "but processes left: ", "jcsim-net", "stop the site")),
-        START: See(FAILED, ("processes left: ", "stop the site before it is started")),
+        START: See(FAILED, ("processes left: ", "stop the site")),
     }),
     Fault(JOBCENTER, "status says running, none lives", lambda site: both(killed(site, *ROLES), simulator("status=lie:0")), {
         RUNNING: See(0),
@@ -673,7 +673,7 @@ FAULTS = [
     # the port
     Fault(JOBCENTER, "the port is another program's", lambda site: listener(site, ""), {
         PROBE: See(FAILED, ("python3[", "stop the site")),
-        START: See(FAILED, ("python3[", "stop the site before it is started")),
+        START: See(FAILED, ("python3[", "stop the site")),
     }),
     Fault(JOBCENTER, "the port is another site's", lambda site: listener(site, "", NQS_SITE="another"), {
         PROBE: See(FAILED, ("something listens on {vip}:20816 (python3[", "give it another address")),

@@ -195,34 +195,30 @@ def all_processes() -> dict[int, str]:
     return found
 
 
-unreadable: set[int] = set()  # processes that would make hang who reads their environ or cmdline: who makes one notes it here
-
-
 def command_of(pid: int) -> str:
-    """The command line of a process; "" when it has gone."""
-    try:
-        return "" if pid in unreadable else pathlib.Path("/proc/%d/cmdline" % pid).read_bytes().replace(b"\0", b" ").decode(errors="replace")
-    except OSError:
-        return ""
+    """The command line of a process, "" when it has gone or cannot be read (see environment_of)."""
+    return _contents(pid, "cmdline").replace("\0", " ")
 
 
 def environment_of(pid: int) -> list[str]:
     """The NAME=value entries of a process; none of one that hangs in D state with its memory map locked, for which reading them waits."""
-    if pid in unreadable:
-        return []
+    return _contents(pid, "environ").split("\0")
+
+
+def _contents(pid: int, name: str) -> str:
     found: list[str] = []
 
     def read() -> None:
         with contextlib.suppress(OSError):
-            found.extend(pathlib.Path("/proc/%d/environ" % pid).read_text(errors="replace").split("\0"))
+            found.append(pathlib.Path("/proc/%d/%s" % (pid, name)).read_text(errors="replace"))
     with contextlib.suppress(OSError):
         if pathlib.Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()[0] != "D":
             read()
-        else:
+        else:  # in a thread that may wait for it
             reader = threading.Thread(target=read, daemon=True)
             reader.start()
             reader.join(0.5)
-    return found
+    return "".join(found)
 
 
 def wait_until(condition, seconds: float = 30.0) -> None:  # type: ignore[no-untyped-def]

@@ -393,8 +393,8 @@ class BlockDisk(MountedDisk):
             stuck = ["%s (pid %d)" % (name, pid) for name, pid in self._runner.abandoned().items() if name.startswith(WORK_ON_DEVICE)]
             if stuck and not users:
                 raise LayerError("%s does not answer, %s cannot be ended: check the storage path" % (path, ", ".join(stuck)))
-            remedy = "end whoever uses it" if users else "end whoever uses it, or if it was unmounted while frozen: mount it, fsfreeze -u, umount"
-            raise LayerError("%s is in use on this node though it is not mounted in our mount namespace%s: %s (%s)" % (
+            remedy = "end whoever uses it" if users else "end its user, or if frozen: mount, fsfreeze -u, umount"
+            raise LayerError("%s is in use on this node, outside our mount table%s: %s - %s" % (
                 path, users, remedy, result.words()))
         return result
 

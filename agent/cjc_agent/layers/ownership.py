@@ -47,7 +47,7 @@ class Census:
         """Words for everything that says the site is not stopped, and what to do about it; "" when nothing does."""
         words = []
         if self.daemons:
-            words.append("processes left: %s: stop the site before it is started" % processes.describe(self.daemons.values()))
+            words.append("processes left: %s: stop the site" % processes.describe(self.daemons.values(), most=3))
         return "; ".join(words + self.obstacles)
 
 

@@ -37,7 +37,7 @@ def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
     result = runner.tool(["blkid", "-c", "/dev/null", "-o", "device", "-t", name], deadline)
     found = [line for line in result.output.split("\n") if line.startswith("/dev/")]
     if len(found) > 1:
-        raise Unresolved("%s is answered by %s: give one of them a label or UUID of its own" % (name, " and ".join(found)), False, found)
+        raise Unresolved("%s is answered by %s: change one of them" % (name, " and ".join(found)), False, found)
     if found and result.ok:
         return found[0]
     if result.exit_code == 2:  # blkid(8): not found
@@ -162,7 +162,7 @@ def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline)
     if late:
         return "%s: ext4 mmp waits for %s up to a minute: raise the start timeout to 180 s (%s)" % (path, node, result.words())
     if sequence == MMP_FSCK:  # of a check that was broken off nobody can tell whether it still runs: this mark stays until somebody clears it
-        return "%s is being checked on %s, or that was broken off (ext4 mmp): see that all other nodes are off, then README, mmp" % (path, node)
+        return "%s is being checked on %s, or that was broken off: see that all other nodes are off, then README (mmp)" % (path, node)
     return "%s is in use on %s (ext4 mmp): make sure that %s is off before anything else" % (path, node, node)
 
 

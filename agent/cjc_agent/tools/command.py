@@ -72,8 +72,8 @@ class Result:
         how = {
             EXITED: "exited %d" % self.code,
             SIGNALLED: "was ended by signal %d" % self.code,
-            TIMED_OUT: "did not end within %.1f s and was killed" % self.seconds,
-            STUCK: "cannot be ended, not even by SIGKILL (pid %d)" % self.code,
+            TIMED_OUT: "did not end within %.1f s" % self.seconds,
+            STUCK: "hangs in spite of SIGKILL (pid %d)" % self.code,
             UNSTARTED: "could not be started",
         }[self.outcome]
         if remedy and self.outcome != UNSTARTED:

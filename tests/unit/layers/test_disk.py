@@ -257,7 +257,7 @@ def test_start_of_a_block_device(monkeypatch, log):
 
 
 @pytest.mark.parametrize("given, answers, words, mounts", [
-    ({}, {"call": Result("open", EXITED, 1, "EBUSY still in use")}, "in use on this node though it is not mounted", False),
+    ({}, {"call": Result("open", EXITED, 1, "EBUSY still in use")}, "in use on this node, outside our mount table", False),
     ({}, {"blkid": Result("blkid", EXITED, 2, "")}, "no file system is recognised", False),
     ({"fstype": "ext4"}, {"fsck.ext4": Result("fsck.ext4", EXITED, 4, "UNEXPECTED INCONSISTENCY")}, "run fsck on /dev/sdb1 by hand", False),
     ({"fstype": "ext4"}, {"mount": Result("mount", EXITED, 32, "bad superblock")}, "bad superblock", True),
