@@ -533,13 +533,13 @@ FAULTS = [
     Fault(DISK, "the device's name stands for another disk now", link_names_another, {RUNNING: See(0), STOP: See(0)}, site=behind_a_link),
     Fault(DISK, "the device's link has gone", link_gone, {PROBE: See(NOT_RUNNING), RUNNING: See(0), STOP: See(0)}, site=behind_a_link),
     Fault(DISK, "the device's link has gone, another mount namespace uses it", link_gone_and_in_use, {
-        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end them"), timeout=6),
     }, site=behind_a_link, quick=False),
     Fault(DISK, "in use by another mount namespace", mounted_in_another_namespace, {
         PROBE: See(NOT_RUNNING),
-        START: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+        START: See(FAILED, ("{device}", "in use on this node", "sleep[", "end them"), timeout=6),
         RUNNING_10: See(0),
-        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end them"), timeout=6),
     }),
     Fault(DISK, "fstype says xfs, the disk holds ext4", lambda site: given(site, fstype="xfs"), {
         START: See(FAILED, ("{device}", "ext4", "xfs", "`fstype`"), then=stops),
@@ -632,8 +632,8 @@ FAULTS = [
         STOP: See(0),
     }, site=btrfs),
     Fault(DISK, "btrfs in use by another mount namespace", mounted_in_another_namespace, {
-        START: See(FAILED, ("{device}", "in use on this node", "end whoever uses it"), timeout=6),
-        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end whoever uses it"), timeout=6),
+        START: See(FAILED, ("{device}", "in use on this node", "end them"), timeout=6),
+        STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end them"), timeout=6),
     }, site=btrfs, quick=False),
     Fault(DISK, "btrfs frozen", frozen, {STOP: See(0)}, site=btrfs),
     Fault(DISK, "btrfs full", full, {RUNNING_20: See(DEGRADED, ("{site_db} is full", "ENOSPC", "make room")), STOP: See(0)}, site=btrfs, quick=False),

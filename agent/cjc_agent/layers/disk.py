@@ -199,7 +199,8 @@ class MountedDisk(Disk):
                 holding = holding or ", %s: raise the stop timeout" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
-            raise LayerError("%s still mounted%s: %s" % (_named(left), holding, complaint or "no time left: look for who uses it (fuser -vm)"))
+            complaint = complaint or "no time left: look for who uses it (fuser -vm)"
+            raise LayerError("%s still mounted%s%s" % (_named(left), holding, (" - " if holding else ": ") + complaint))
 
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
@@ -264,7 +265,7 @@ class MountedDisk(Disk):
         if named:
             return ", held by %s: end them, or restart this node" % ", ".join(named[:5])
         words = [words for mount in mounts for words in holders.by_kernel(mount.point)]
-        return ", held by no process: %s" % ("; ".join(words) or "look for NFS exports (exportfs) and containers, or restart this node")
+        return ", held by no process: %s" % ("; ".join(words) or "look for NFS exports and containers")
 
 
 class BlockDisk(MountedDisk):
@@ -393,7 +394,7 @@ class BlockDisk(MountedDisk):
             stuck = ["%s (pid %d)" % (name, pid) for name, pid in self._runner.abandoned().items() if name.startswith(WORK_ON_DEVICE)]
             if stuck and not users:
                 raise LayerError("%s does not answer, %s cannot be ended: check the storage path" % (path, ", ".join(stuck)))
-            remedy = "end whoever uses it" if users else "end its user, or if frozen: mount, fsfreeze -u, umount"
+            remedy = "end them" if users else "end its user, or if frozen: mount, fsfreeze -u, umount"
             raise LayerError("%s is in use on this node, outside our mount table%s: %s - %s" % (
                 path, users, remedy, result.words()))
         return result

@@ -501,7 +501,7 @@ def test_stop_unmounts_what_was_recorded_though_the_path_names_another_device_no
 def test_stop_ends_who_holds_the_mount_and_names_them(monkeypatch, log, sleeper):
     holder = sleeper()
     runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."), each={holder.pid: "open file"})
-    with pytest.raises(LayerError, match=r"still mounted, held by .*\[%d\].*\(open file\): end them, or restart this node: .*target is busy" % holder.pid):
+    with pytest.raises(LayerError, match=r"still mounted, held by .*\[%d\].*\(open file\): end them, or restart this node - .*target is busy" % holder.pid):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.5))
     assert processes.wait_gone([holder], Deadline(5)) == []
     assert any("[%d]" % holder.pid in text and "TERM" in text for level, text in log.said if level == "warning")
@@ -522,7 +522,7 @@ def test_stop_without_time_to_look_for_holders_says_so(monkeypatch, log):
     def late(*args):
         raise TimeoutError(110, "no time left to look at all processes")
     monkeypatch.setattr(runner, "each", late)
-    with pytest.raises(LayerError, match="/share is still mounted, no time left.*: raise the stop timeout: .*target is busy"):
+    with pytest.raises(LayerError, match="/share is still mounted, no time left.*: raise the stop timeout - .*target is busy"):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.2))
 
 
