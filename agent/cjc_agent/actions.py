@@ -326,7 +326,7 @@ def _take_down(stack: Stack) -> str:
         if stack.disk.launched:
             stack.disk.stop(stack.deadline)
     except (LayerError, OSError) as error:
-        return "; left as it is: %s" % procfs.words(error)
+        return " - left as it is: %s" % procfs.words(error)
     return ""
 
 

@@ -2,7 +2,7 @@
 
     python tests/faults [--only WORDS] [--quick]
 
-Two nodes side by side share the rows of one node, a cluster beside them plays its own. Exits 1 when anything was wrong; the documents are
+Three nodes side by side share the rows of one node, a cluster beside them plays its own. Exits 1 when anything was wrong; the documents are
 written only by a whole run. --only: rows whose title contains the words (then nothing is written).
 """
 from __future__ import annotations
@@ -27,9 +27,10 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from faults import cluster, engine, matrix  # noqa: E402
 from faults.engine import Seen  # noqa: E402
+from lab.run_in_node import die_with_parent  # noqa: E402
 from lab.site import prepare_node  # noqa: E402
 
-NODES = 2
+NODES = 3
 CLUSTER = "cluster"
 LANES = [CLUSTER, *("%d" % number for number in range(NODES))]
 TAKEN_OVER = {cluster.TAKEN_OVER: "node2 took over", cluster.REFUSED: "nothing started on node2"}
@@ -70,7 +71,7 @@ def listen(name: str, arguments: list[str]) -> list[Seen]:
     """Run one lane on a node of its own; print what it sees as it comes, and return all of it. What is no result is shown as it is."""
     command = [sys.executable, str(ROOT / "tests/lab/run_in_node.py"), "env", "CJC_LAB=1", sys.executable, str(ROOT / "tests/faults"), "--lane", name]
     found = []
-    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, errors="replace") as program:
+    with subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, errors="replace", preexec_fn=die_with_parent) as program:
         assert program.stdout
         for line in program.stdout:
             try:

@@ -216,7 +216,7 @@ FAULTS = [
         START: in_time(FAILED, "{device}", "check the storage path"),
     }, site=StorageSite, quick=False),
     Fault(HANG, "storage of the disk, type known, no fsck", silent_with(fstype="ext4", run_fsck="no"), {
-        START: in_time(FAILED, "{device}", "check the device"),
+        START: in_time(FAILED, "{device}", "check the storage path"),
     }, site=StorageSite, quick=False),
     Fault(HANG, "network file system", silent(), {
         PROBE: in_time(NOT_RUNNING),

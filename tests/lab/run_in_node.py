@@ -34,12 +34,13 @@ def main(arguments: list[str]) -> int:
         return 2
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the command decides, we pass its exit code on
     inside = [sys.executable, "-I", os.path.abspath(__file__), "--inside", *arguments]
-    unshare = subprocess.Popen([*UNSHARE, "--", *inside], preexec_fn=_die_with_parent, close_fds=False)  # descriptors are the caller's to pass
+    unshare = subprocess.Popen([*UNSHARE, "--", *inside], preexec_fn=die_with_parent, close_fds=False)  # descriptors are the caller's to pass
     signal.signal(signal.SIGTERM, lambda *_: unshare.kill())  # --kill-child takes the node with it
     return unshare.wait() & 0xFF
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """In a child: be killed when the thread that made us ends, however that ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

@@ -85,8 +85,9 @@ class Disk:
         result = self._runner.tool([*arguments, "--", source, self._settings.directory], deadline)
         if not result.ok:
             result.output = result.output.replace(MOUNT_HINT, "")
+            remedy = "check the storage path" if result.exit_code is None else "check `device`, `options` and the kernel's log"
             raise LayerError(blockdevice.mmp_complaint(source, result, self._runner, deadline) or
-                             "%s on %s: %s" % (source, self._settings.directory, result.words("check `device`, `options` and the kernel's log")))
+                             "%s on %s: %s" % (source, self._settings.directory, result.words(remedy)))
 
     def scope(self) -> Optional[tuple[str, str]]:
         """Return the folder that is the site's and the "major:minor" of its file system; None while our mount is not there.

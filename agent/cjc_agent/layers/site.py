@@ -79,13 +79,13 @@ class Site:
         """What to do about a call of cjcpw that went wrong."""
         settings = self._settings
         if answer.outcome == STUCK:
-            return "a file system does not answer: check those of %s, %s and %s" % (settings.site_db, settings.nqs_home, settings.nqs_spool)
+            return "a file system does not answer: check it - %s, %s or %s" % (settings.site_db, settings.nqs_home, settings.nqs_spool)
         return "correct it or set `cjcpw`" if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND) else SEE_LOG
 
     def _runs(self, deadline: Deadline) -> bool:
         answer = self._status(deadline)
         if answer.outcome == STUCK:  # nobody could see whether a start has worked: while it lives no other status call is made
-            raise LayerError("%s: %s" % (answer.words(), self._remedy(answer)))
+            raise LayerError(answer.words(self._remedy(answer)))
         return answer.exit_code in self._settings.status_running and self._resident_state().running
 
     def _resident_state(self) -> State:

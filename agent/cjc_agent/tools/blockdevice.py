@@ -160,7 +160,7 @@ def mmp_complaint(path: str, result: Result, runner: Runner, deadline: Deadline)
         return ""
     node = "node " + facts["mmp_node_name"] if facts.get("mmp_node_name") else "another node"
     if late:
-        return "%s: ext4 mmp waits for %s up to a minute: raise the start timeout to 180 s (%s)" % (path, node, result.words())
+        return "%s: ext4 mmp waits for %s up to a minute: raise the start timeout to 180 s - %s" % (path, node, result.words())
     if sequence == MMP_FSCK:  # of a check that was broken off nobody can tell whether it still runs: this mark stays until somebody clears it
         return "%s is being checked on %s, or that was broken off: see that all other nodes are off, then README (mmp)" % (path, node)
     return "%s is in use on %s (ext4 mmp): make sure that %s is off before anything else" % (path, node, node)

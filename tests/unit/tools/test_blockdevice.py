@@ -163,7 +163,7 @@ OFF = "/dev/x is in use on node node1 (ext4 mmp): make sure that node node1 is o
     (("fsck.ext4", EXITED, 8, "fsck.ext4: MMP: fsck being run while trying to open /dev/x"), IN_FSCK,
      "/dev/x is being checked on node node1, or that was broken off: see that all other nodes are off, then README (mmp)"),
     (("fsck.ext4", TIMED_OUT, -1, ""), IN_USE, "/dev/x: ext4 mmp waits for node node1 up to a minute: raise the start timeout to 180 s "
-                                               "(fsck.ext4 did not end within 0.0 s)"),
+                                               "- fsck.ext4 did not end within 0.0 s"),
     (("fsck.ext4", TIMED_OUT, -1, ""), NO_MMP, ""), (("fsck.ext4", TIMED_OUT, -1, ""), NO_TOOL, ""), (("mount", TIMED_OUT, -1, ""), CLEAN, ""),
     (("mount", EXITED, 32, MOUNT_REFUSED), NO_MMP, ""), (("mount", EXITED, 32, MOUNT_REFUSED), NO_TOOL, ""),
     (("mount", EXITED, 32, MOUNT_REFUSED), CLEAN, ""),
