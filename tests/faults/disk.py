@@ -632,7 +632,7 @@ FAULTS = [
         STOP: See(0),
     }, site=btrfs),
     Fault(DISK, "btrfs in use by another mount namespace", mounted_in_another_namespace, {
-        START: See(FAILED, ("{device}", "in use on this node", "end them"), timeout=6),
+        START: See(FAILED, ("{device}", "in use on this node", "end its user"), timeout=6),
         STOP: See(FAILED, ("{device}", "in use on this node", "sleep[", "end them"), timeout=6),
     }, site=btrfs, quick=False),
     Fault(DISK, "btrfs frozen", frozen, {STOP: See(0)}, site=btrfs),
