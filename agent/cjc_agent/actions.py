@@ -190,7 +190,7 @@ def _running(stack: Stack, level: int) -> Verdict:
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
             remedy = "see the kernel's log; if frozen: fsfreeze -u"
-            return Verdict(FAILED, "disk: %s cannot be written: %s" % (stack.settings.site_db, result.words(remedy)))
+            return Verdict(FAILED, "disk: %s: %s" % (stack.settings.site_db, result.words(remedy)))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()
     return Verdict(GOOD)
@@ -244,7 +244,7 @@ def _validate_directory(stack: Stack) -> Verdict:
         return Verdict(GOOD)
     if result.exit_code == 0:
         return Verdict(BAD_DIRECTORY, "disk: " + result.output)
-    remedy = "the file system there must answer, see the kernel's log"
+    remedy = "that file system must answer, see the kernel's log"
     return Verdict(FAILED, "disk: " + result.words(remedy))
 
 

@@ -39,7 +39,7 @@ def test_cjcpw_on_a_hung_file_system(site: Site, hung: HungFileSystem) -> None:
     for number in range(3):
         answer = site.call("monitor", OCF_RESKEY_CRM_meta_timeout="3000", **changes)
         assert answer.code == 1 and answer.seconds < 3, answer
-        assert "hangs in spite of SIGKILL" in answer.reason
+        assert "hangs despite SIGKILL" in answer.reason
         assert len(stuck()) == 1, "a second call must not pile up a second child"
         if number:
             assert answer.seconds < 1, "and need not wait for the first"

@@ -641,11 +641,11 @@ FAULTS = [
     Fault(DISK, "frozen", frozen, {
         RUNNING: See(0),
         RUNNING_10: See(0),
-        RUNNING_20: See(FAILED, ("{site_db} cannot be written", "fsfreeze -u"), timeout=6),
+        RUNNING_20: See(FAILED, ("{site_db}: write test", "fsfreeze -u"), timeout=6),
         STOP: See(0),
     }),
     Fault(DISK, "XFS frozen", frozen, {
-        RUNNING_20: See(FAILED, ("{site_db} cannot be written", "fsfreeze -u"), timeout=6),
+        RUNNING_20: See(FAILED, ("{site_db}: write test", "fsfreeze -u"), timeout=6),
         STOP: See(0),
     }, site=xfs, quick=False),
     Fault(DISK, "frozen again and again", frozen_again_and_again, {STOP: See((0, FAILED), timeout=10)}, quick=False),

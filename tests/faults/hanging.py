@@ -19,7 +19,7 @@ from lab.site import NQS_HOME, NQS_SPOOL, Site, wait_until
 HANG = "hang"
 WRITES = frozenset((server.WRITE, server.FSYNC))
 LOOKS = frozenset((server.LOOKUP, server.GETATTR))
-DEAD = "hangs in spite of SIGKILL"
+DEAD = "hangs despite SIGKILL"
 Injection = Callable[[Site], contextlib.AbstractContextManager[None]]
 
 
@@ -234,7 +234,7 @@ FAULTS = [
     Fault(HANG, "network file system, writes only", silent(WRITES), {
         RUNNING: in_time(0),
         RUNNING_10: in_time(0),
-        RUNNING_20: in_time(FAILED, "{site_db} cannot be written", DEAD),
+        RUNNING_20: in_time(FAILED, "{site_db}: write test", DEAD),
         STOP: in_time(0, timeout=14.0),
     }, site=ShareSite, quick=False),
     Fault(HANG, "network file system, looks only", silent(LOOKS), {
@@ -251,7 +251,7 @@ FAULTS = [
     }, site=ClusterShareSite, quick=False),
     Fault(HANG, "network file system of the cluster, writes only", silent(WRITES), {
         RUNNING: in_time(0),
-        RUNNING_20: in_time(FAILED, "{site_db} cannot be written", DEAD),
+        RUNNING_20: in_time(FAILED, "{site_db}: write test", DEAD),
         STOP: in_time(FAILED, "jcsim-"),
     }, site=ClusterShareSite, quick=False),
     Fault(HANG, "product files", dead(NQS_HOME), {

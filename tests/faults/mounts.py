@@ -285,7 +285,7 @@ FAULTS = [
         STOP: See(0),
     }),
     Fault(DISK, "unmounted lazily by somebody, and held", unmounted_lazily_and_held, {
-        STOP: See(FAILED, ("{device} is in use on this node", "end them"), timeout=6),
+        STOP: See(FAILED, ("{device} is in use on this node", "end its user"), timeout=6),
     }, quick=False),
     Fault(DISK, "unmounted by somebody", unmounted, {
         RUNNING: See(FAILED, ("{device} is not mounted", "stop the resource", "jcsim-")),

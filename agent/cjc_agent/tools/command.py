@@ -73,7 +73,7 @@ class Result:
             EXITED: "exited %d" % self.code,
             SIGNALLED: "was ended by signal %d" % self.code,
             TIMED_OUT: "did not end within %.1f s" % self.seconds,
-            STUCK: "hangs in spite of SIGKILL (pid %d)" % self.code,
+            STUCK: "hangs despite SIGKILL (pid %d)" % self.code,
             UNSTARTED: "could not be started",
         }[self.outcome]
         if remedy and self.outcome != UNSTARTED:

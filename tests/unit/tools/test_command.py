@@ -99,7 +99,7 @@ def test_a_fork_that_fails_is_an_answer(runner, mocker):
     (Result("cjcpw status", EXITED, 3, ""), "cjcpw status exited 3"),
     (Result("umount", SIGNALLED, 11), "umount was ended by signal 11"),
     (Result("umount", TIMED_OUT, -1, "", 2.04), "umount did not end within 2.0 s"),
-    (Result("umount", STUCK, 4711), "umount hangs in spite of SIGKILL (pid 4711)"),
+    (Result("umount", STUCK, 4711), "umount hangs despite SIGKILL (pid 4711)"),
 ])
 def test_words(result, words):
     assert result.words() == words
