@@ -347,7 +347,7 @@ class Site:
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
             user = " and how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
-            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check the file system that they are on" + user))
+            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check their file system" + user))
         code, _, words = result.output.partition(" ")
         return int(code), words
 
@@ -385,7 +385,7 @@ def _look(settings: Settings, programs: list[str]) -> str:
     from cjc_agent.settings import licence
     there = [path for path in programs if os.path.exists(path)]
     if not there:
-        return "5 cjcpw is not installed: looked for %s: install JobCenter or set `cjcpw`" % ", ".join(programs)
+        return "5 cjcpw is not installed: install JobCenter or set `cjcpw` - looked for %s" % ", ".join(programs)
     if not os.path.isfile(there[0]) or not os.access(there[0], os.X_OK):
         return "4 %s is not an executable file: correct its mode or set `cjcpw`" % there[0]
     complaint = licence.complaint(settings.nqs_home, settings.licence_pattern)

@@ -6,10 +6,10 @@ from cjc_agent.tools import addresses
 from cjc_agent.tools.addresses import DUPLICATE, LINK_DOWN, TENTATIVE
 from cjc_agent.tools.deadline import Deadline
 
-REMEDIES = {  # what an address is worth -> what to do on this interface
-    LINK_DOWN: "bring the link up (ip link set %s up)",
-    TENTATIVE: "duplicate address detection has not ended: look at the cable of %s",
-    DUPLICATE: "another machine has it: take it away there, or correct the address on %s",
+REMEDIES = {  # what an address is worth -> what to do
+    LINK_DOWN: "bring the link up (ip link set {link} up)",
+    TENTATIVE: "duplicate address detection has not ended: look at the cable of {link}",
+    DUPLICATE: "another machine has it: take it away there",
 }
 
 
@@ -33,7 +33,7 @@ class Vip:
             if not worth:
                 missing.append(vip)
             elif worth != addresses.USABLE:
-                complaints.append("%s on %s is not usable (%s): %s" % (vip, interface, worth, REMEDIES[worth] % interface))
+                complaints.append("%s on %s is not usable (%s): %s" % (vip, interface, worth, REMEDIES[worth].format(link=interface)))
         if not missing and not complaints:
             return State(RUNNING, ", ".join(self._vips))
         status = STOPPED if len(missing) == len(self._vips) else FAILED
@@ -48,4 +48,4 @@ class Vip:
             state = self.state()
             if state.running:
                 return
-        raise LayerError("%s (waited %.1f s, see vip_wait)" % (state.reason, deadline.total()))
+        raise LayerError("%s - waited %.1f s, see vip_wait" % (state.reason, deadline.total()))
