@@ -375,10 +375,10 @@ def _cannot_be_ended(left: list[Process]) -> str:
 
 
 def _left(known: dict[tuple[int, int], Process], census: Census) -> list[Process]:
-    """Return those of the site that still run: known before, or seen in the census."""
-    left = {identity: process for identity, process in known.items() if processes.alive(process)}
-    left.update((process.identity, process) for process in census.daemons.values())
-    return list(left.values())
+    """Return those of the site that still run: `known` before, or seen in the census. Whom it saw stays known: once its parent has ended,
+    nothing may tell any more whose job a process is."""
+    known.update((process.identity, process) for process in census.daemons.values())
+    return [process for process in known.values() if processes.alive(process)]
 
 
 def _look(settings: Settings, programs: list[str]) -> str:
