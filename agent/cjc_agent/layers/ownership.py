@@ -47,8 +47,8 @@ class Census:
         """Words for everything that says the site is not stopped, and what to do about it; "" when nothing does."""
         words = []
         if self.daemons:
-            words.append("processes left: %s: stop the site" % processes.describe(self.daemons.values(), most=3))
-        return "; ".join(words + self.obstacles)
+            words.append("processes left: stop the site - %s" % processes.describe(self.daemons.values()))
+        return "; ".join(self.obstacles + words)
 
 
 class Look:

@@ -343,7 +343,7 @@ def test_who_merely_holds_the_mount_does_not_keep_a_site_from_starting(monkeypat
     assert made.start(Deadline(5), lambda: None, True) is True and made.daemons == [(400, 5)]
     monkeypatch.setattr(ownership, "take", lambda *_: census_of([], [500, 600], [600]))
     runner.started = False
-    with pytest.raises(LayerError, match=r"\[500\].*stop the site"):
+    with pytest.raises(LayerError, match=r"stop the site - .*\[500\]"):
         Site(settings(port="1234"), runner, log, None, lambda: ("/share", "8:17"), Deadline(5)).start(Deadline(5), lambda: None, True)
 
 

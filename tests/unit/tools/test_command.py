@@ -16,6 +16,8 @@ from unit.helpers import PATIENCE, as_nobody, read_when_whole, wait_until
 
 PYTHON = sys.executable
 
+SLOW = 10.0  # seconds in which even a busy machine has seen that half a second is over
+
 
 @pytest.fixture
 def shell(runner):
@@ -44,7 +46,7 @@ def test_timeout_kills_the_whole_group(shell, tmp_path, end_later):
     note = tmp_path / "pids"
     began = time.monotonic()
     result = shell('trap "" TERM; sleep 60 & echo $! $$ >"$1"; wait', note, seconds=0.4)
-    assert 0.4 <= time.monotonic() - began < 0.4 + command.KILL_GRACE
+    assert 0.4 <= time.monotonic() - began < SLOW
     assert (result.outcome, result.exit_code, result.ok) == (TIMED_OUT, None, False)
     for pid in (int(word) for word in read_when_whole(note).split()):
         end_later(pid)
@@ -163,9 +165,6 @@ def test_the_memory_file_takes_no_more_than_its_limit_and_no_write_fails(runner,
     assert (result.outcome, result.code) == (EXITED, 9) and result.output.endswith("the end")
     assert len(result.output) < 3 * command.SHOWN_OUTPUT
     assert 1 << 20 <= int((tmp_path / "largest").read_text()) < 32 << 20, "a WATCH interval's worth above the limit at most"
-
-
-SLOW = 10.0  # seconds in which even a busy machine has seen that half a second is over
 
 
 def test_yes_ends_at_the_deadline(runner):
