@@ -164,6 +164,7 @@ def locked_map(site: Site) -> Iterator[None]:
         child = python(site, STUCK_IN_MMAP, str(folder / "file"), env={"A": "B"})
         wait_until(lambda: pathlib.Path("/proc/%d/stat" % child.pid).read_text().rsplit(")", 1)[1].split()[0] == "D")
         yield
+        child.kill()
     child.wait()
     folder.rmdir()
 
