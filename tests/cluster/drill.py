@@ -235,7 +235,7 @@ class Drill:
         for site in self.cluster.sites:
             self.cluster.crm("resource", "stop", site.name)
         self.cluster.idle()
-        fsck = {disk: fsck(str(image)) for disk, image in self.cluster.images.items()}
+        fsck = {disk: fsck_complaint(str(image)) for disk, image in self.cluster.images.items()}
         return Verdict(accounts, self.observer.counts(), self.observer.samples, self.observer.longest_gap, integrity, fsck)
 
     def _integrity(self, site: SiteOnCluster) -> str:
@@ -250,7 +250,7 @@ def daemons(node: Node, site: SiteOnCluster) -> dict[str, list[int]]:
     return {role: sorted(pid for pid in node.pids(DAEMON_PREFIX + role) if site_of(pid) == site.name) for role in ROLES}
 
 
-def fsck(image: str) -> str:
+def fsck_complaint(image: str) -> str:
     """What a full check of a disk that nobody has mounted complains about, "" when it is clean."""
     done = subprocess.run(["fsck.ext4", "-n", "-f", image], capture_output=True, text=True, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -17,7 +17,7 @@ from typing import Any, Callable
 from cluster import fencing
 from cluster.cluster import Cluster, WaitedInVain
 from cluster.conftest import Keeper
-from cluster.drill import Drill, fsck
+from cluster.drill import Drill, fsck_complaint
 from cluster.node import CommandFailed, Node
 from cluster.observer import DOUBLE_MOUNT, DOUBLE_SITE, DOUBLE_VIP
 from cluster.power import ALIVE, BROKEN, DEAD, HANGS, LIES, SLOW
@@ -176,7 +176,7 @@ def mmp(drill: Drill) -> Iterator[None]:
     drill.cluster.idle()
     yield
     _stop(drill)
-    complaint = fsck(str(drill.cluster.images[drill.site.disk]))
+    complaint = fsck_complaint(str(drill.cluster.images[drill.site.disk]))
     assert not complaint, complaint
 
 

@@ -168,6 +168,7 @@ VALUES = ["daemon", "none", "local7", "mask", "upto", "pid", "1", "/no/such/log"
 def test_log(monkeypatch, tmp_path):
     written = []
     monkeypatch.setattr(logging, "_write", lambda descriptor, line: written.append(line))
+    monkeypatch.setattr(logging.Log, "_bounded", lambda self, name, write: write())  # in a child we would not see it
     monkeypatch.setattr(syslog, "syslog", lambda priority, text: written.append("%s\n" % text) if 0 <= priority < 8 else None)
 
     def make(recipe):

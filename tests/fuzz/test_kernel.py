@@ -141,16 +141,16 @@ def test_stat():
 def test_maps(told):
     def check(data):
         told["maps"] = data
-        words = holders._by_maps(7, "/share")
+        words = holders._by_maps(7, "", "/share")
         assert words in ("", "mapped file") and (b"/share" in data or not words)
         told["maps"] = data + b"\n7f0-7f1 rw-s 00000000 08:11 12                         /share/job_site/\xff x (deleted)\n"
-        assert holders._by_maps(7, "/share") == "mapped file", "one line must not hide another"
+        assert holders._by_maps(7, "", "/share") == "mapped file", "one line must not hide another"
 
     fuzz("/proc/PID/maps", lambda recipe: recipe.mutated(specimens.MAPS), check)
 
 
 def test_environ(told):
-    facts = ownership._facts_of(SITE, "/usr/lib/nqs")
+    facts = ownership._facts_of(SITE, ["/usr/lib/nqs"])
 
     def check(drawn):
         told["environ"], told["exe"] = drawn

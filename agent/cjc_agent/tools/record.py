@@ -92,8 +92,8 @@ def _understood(data: bytes) -> Record | None:
 
 
 def _is_text(value: Any) -> bool:
-    """Whether a value is text that the kernel would take: no zeros and no lone surrogates."""
-    return type(value) is str and "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    """Whether a value is text that could be a file's name: no zeros, and no characters but those that bytes can be made of. Raise ValueError."""
+    return type(value) is str and b"\0" not in os.fsencode(value)
 
 
 def _identity(pair: Any) -> tuple[int, int]:
