@@ -189,7 +189,7 @@ def _running(stack: Stack, level: int) -> Verdict:
         if result.output.startswith(FULL):
             return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
         if not result.ok:
-            remedy = "see the kernel's log; if frozen: fsfreeze -u"
+            remedy = "see the kernel's log, or if frozen: fsfreeze -u"
             return Verdict(FAILED, "disk: %s: %s" % (stack.settings.site_db, result.words(remedy)))
     if stack.record is None or stack.record.before is not None or stack.site.is_another_life():
         stack.adopt()

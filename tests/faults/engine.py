@@ -14,6 +14,8 @@ LAYERS = ("disk", "vip", "site", "lock", "state folder", "parameter", "psutil", 
 LEVELS = {RUNNING: 0, RUNNING_10: 10, RUNNING_20: 20}
 LONGEST_REASON = 600  # characters
 SHOWN_REASON = 128  # characters that crm_mon shows of it (Pacemaker 2.1.5, seen)
+STATE_FOLDER = "/run/resource-agents"  # where it is outside of tests
+NEXT = "; "  # before a second complaint
 DETAIL = " - "  # what follows may be cut off: the last word of a tool, names of processes
 LOG_LINE = re.compile(r"\w{3} \d\d \d\d:\d\d:\d\d  \S+: (DEBUG|INFO|WARNING|ERROR): [^\x00-\x1f\x7f]*")
 TOOL = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8", "LANG=C.UTF-8"}  # the environment of the system tools that the agent calls
@@ -134,7 +136,7 @@ def _judge_reason(site: Site, see: See, answer: Answer) -> list[str]:
         return ["one reason must be given: %r" % answer.said]
     reason = answer.reasons[0]
     wrong = ["the reason does not say %r" % text for text in (word.format(**names(site)) for word in see.words) if text not in reason]
-    ours = reason.partition(DETAIL)[0]
+    ours = reason.partition(DETAIL)[0].partition(NEXT)[0].replace(str(site.state), STATE_FOLDER)
     if len(ours) > SHOWN_REASON:
         wrong.append("crm_mon would cut off what the agent itself says: %r" % ours[SHOWN_REASON:])
     if not reason.split(": ")[0].startswith(LAYERS) or reason.count(": ") < 2:

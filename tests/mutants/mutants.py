@@ -165,7 +165,7 @@ MUTANTS = (
            "if address in vips and not holding:", "if False:",
            unit("layers/ownership", "somebody_elses_listener_on_vip_and_port_is_evidence_too")),
     Mutant("no time to look at all processes means that there are none", OWNERSHIP,
-           'facts = {}\n        census.complete = False\n        census.obstacles.append("%s: raise the timeout of this operation" % error.strerror)',
+           'facts = {}\n        census.complete = False\n        census.obstacles.append(str(error.strerror))',
            "facts = {}",
            unit("layers/ownership", "without_time_to_look_at_all_it_is_not_said_that_nothing_is_there")),
     Mutant("a process that we lacked the means to look at counts as gone", PROCESSES,

@@ -197,7 +197,7 @@ class MountedDisk(Disk):
             try:  # the holders of what is seen: below one that is hidden, the same names are somebody else's
                 holding = self._end_holders([mount for mount in mounts if _is_seen(table, mount)], patience.expired(), told, deadline) or holding
             except TimeoutError as error:
-                holding = holding or ", %s: raise the stop timeout" % error.strerror
+                holding = holding or ", %s" % error.strerror
         left = self._to_unmount(mountinfo.read())
         if left:
             complaint = complaint or "no time left: look for who uses it (fuser -vm)"

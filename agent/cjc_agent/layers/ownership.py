@@ -83,7 +83,7 @@ def _take(census: Census, look: Look, runner: Runner, deadline: Deadline) -> Non
     except TimeoutError as error:
         facts = {}
         census.complete = False
-        census.obstacles.append("%s: raise the timeout of this operation" % error.strerror)
+        census.obstacles.append(str(error.strerror))
     strangers = set(ours)  # those whose holding of the mount says nothing about the site
     others = set(ours)  # those who are never ended
     for pid, flags in facts.items():
@@ -147,7 +147,7 @@ def _by_holding(census: Census, table: dict[int, Process], scope: tuple[str, str
         found = holders.find(*scope, pids, runner, deadline)
     except TimeoutError as error:
         census.complete = False
-        census.obstacles.append("%s: raise the timeout of this operation" % error.strerror)
+        census.obstacles.append(str(error.strerror))
         return
     for pid in found:
         if pid not in census.candidates and pid not in census.daemons:

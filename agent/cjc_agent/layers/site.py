@@ -185,7 +185,7 @@ class Site:
             if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
                 break
         remedy, said = (self._remedy(answer), answer.words()) if answer else ("raise the operation's timeout", "no time left")
-        raise LayerError("cjcpw start went well, but the site does not come up: %s: %s" % (remedy, said))
+        raise LayerError("cjcpw start went well, but the site does not come up: %s - %s" % (remedy, said))
 
     def learn_daemons(self) -> None:
         """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""

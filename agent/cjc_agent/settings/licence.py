@@ -16,5 +16,5 @@ def complaint(nqs_home: str, pattern: str) -> str:
         with open(where, "rb") as file:
             carried = pattern.encode("utf-8", "surrogateescape") in file.read(LARGEST)
     except OSError as error:
-        return "licence %s: %s: register the CJC Option with jclicreg on this node" % (where, error.strerror)
-    return "" if carried else "licence %s does not contain %r: register the CJC Option with jclicreg on this node" % (where, pattern)
+        return "licence %s: %s: register the CJC Option with jclicreg" % (where, error.strerror)
+    return "" if carried else "licence %s does not contain %r: register the CJC Option with jclicreg" % (where, pattern)

@@ -141,7 +141,7 @@ class Runner:
             if begun and not _lacked(result):
                 suspects.append(waiting.pop(0))
             elif _lacked(result) or (not lines and result.outcome != TIMED_OUT):
-                raise TimeoutError(errno.ETIMEDOUT, "not all processes could be looked at: %s" % result.words())
+                raise TimeoutError(errno.ETIMEDOUT, result.words(procfs.LACKS))
             patience = 0.5
         return suspects
 

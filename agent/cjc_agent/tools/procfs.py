@@ -6,7 +6,7 @@ import os
 
 # A file that cannot be read for one of these says nothing about whom it tells of: it is we who lack descriptors or memory.
 LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-LACKS = "free processes, descriptors or memory on this node, or raise the agent's limits"
+LACKS = "free processes, descriptors or memory"
 
 
 def words(error: Exception) -> str:

@@ -520,9 +520,9 @@ def test_stop_without_time_to_look_for_holders_says_so(monkeypatch, log):
     runner = Node(monkeypatch, SHARE, umount=Result("umount", EXITED, 32, "target is busy."))
 
     def late(*args):
-        raise TimeoutError(110, "no time left to look at all processes")
+        raise TimeoutError(110, "no time left to look at all processes: raise the timeout")
     monkeypatch.setattr(runner, "each", late)
-    with pytest.raises(LayerError, match="/share is still mounted, no time left.*: raise the stop timeout - .*target is busy"):
+    with pytest.raises(LayerError, match="/share is still mounted, no time left.*: raise the timeout - .*target is busy"):
         disk_of(settings(**BLOCK), runner, log, Deadline(5)).stop(Deadline(0.2))
 
 
