@@ -346,7 +346,7 @@ class Site:
         """Look whether this node has what a start needs; return (OCF code 0, 4 or 5, words; with 0 a warning). It runs in a child that may be abandoned."""
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
-            user = " and how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
+            user = " - or how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
             return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check their file system" + user))
         code, _, words = result.output.partition(" ")
         return int(code), words
