@@ -2,8 +2,8 @@
 
     python tests/faults [--only WORDS] [--quick]
 
-Three nodes side by side share the rows of one node, a cluster beside them plays its own. Exits 1 when anything was wrong; the documents are
-written only by a whole run. --only: rows whose title contains the words (then nothing is written).
+Three nodes side by side share the rows of one node, a cluster beside them plays its own. Exits 1 when anything was wrong.
+--only: the rows whose title contains the words; in the documents they take the place of what was seen of them before.
 """
 from __future__ import annotations
 
@@ -139,15 +139,23 @@ def main() -> int:
     arguments = ["--only", options.only, *(["--quick"] if options.quick else [])]
     with concurrent.futures.ThreadPoolExecutor(len(LANES)) as pool:
         seen = [one for found in pool.map(lambda name: listen(name, arguments), LANES) for one in found]
-    order = [fault.title for fault in (*matrix.FAULTS, *cluster.FAULTS)]
-    seen.sort(key=lambda one: order.index(one.fault) if one.fault in order else len(order))
     wrong = [one for one in seen if one.wrong]
     print("\n%d faults, %d calls, %d wrong" % (len({one.fault for one in seen}), len(seen), len(wrong)))
-    if not options.only and not options.quick:
-        (ROOT / "docs/faults.md").write_text(markdown(seen), encoding="utf-8")
-        (ROOT / "docs/faults.json").write_text(json.dumps([asdict(one) for one in seen], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        print("written: docs/faults.md, docs/faults.json")
+    if not options.quick:
+        write(seen, keep=bool(options.only))
     return 1 if wrong else 0
+
+
+def write(seen: list[Seen], keep: bool) -> None:
+    """Write the documents; `keep`: of the rows that were not played, what they say already."""
+    order = [fault.title for fault in (*matrix.FAULTS, *cluster.FAULTS)]
+    played = {one.fault for one in seen}
+    before = [Seen(**one) for one in json.loads((ROOT / "docs/faults.json").read_text(encoding="utf-8"))] if keep else []
+    seen = seen + [one for one in before if one.fault not in played and one.fault in order]
+    seen.sort(key=lambda one: order.index(one.fault) if one.fault in order else len(order))
+    (ROOT / "docs/faults.md").write_text(markdown(seen), encoding="utf-8")
+    (ROOT / "docs/faults.json").write_text(json.dumps([asdict(one) for one in seen], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    print("written: docs/faults.md, docs/faults.json")
 
 
 if __name__ == "__main__":

@@ -703,7 +703,7 @@ FAULTS = [
         START: See(NOT_INSTALLED, ("Is a directory", "jclicreg")), RUNNING: See(0), STOP: See(0)}, quick=False),
     Fault(JOBCENTER, "licence cannot be read", lambda site: pipe_in_place_of(LICENCE), {
         PROBE: See(NOT_RUNNING),
-        START: See(FAILED, ("product files below /usr/lib/nqs", "did not end within"), timeout=5),
+        START: See(FAILED, ("look at product files did not end within", "/usr/lib/nqs"), timeout=5),
         RUNNING: See(0),
         STOP: See(0),
     }),

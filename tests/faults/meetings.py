@@ -141,7 +141,7 @@ FAULTS = [
     Fault(NODE, "another stop at once", during("stop"), {STOP: See(0)}),
     Fault(NODE, "monitors all the time, during starts and stops", watched, {START: See(0)}, quick=False),
     Fault(NODE, "a reload during a start", reloaded_meanwhile, {START: See(0, then=one_set)}),
-    Fault(NODE, "a start that hangs holds the lock", a_start_that_hangs, {PROBE: See(FAILED, "processes left: stop the site"), START: HANGS}),
+    Fault(NODE, "a start that hangs holds the lock", a_start_that_hangs, {PROBE: See(FAILED, "stop the "), START: HANGS}),
     Fault(NODE, "lock file is a symbolic link", lock_is(lambda path: path.symlink_to("/etc/passwd")), NO_LOCK),
     Fault(NODE, "lock file is a FIFO", lock_is(os.mkfifo), NO_LOCK),
     Fault(NODE, "lock file is a folder", lock_is(os.mkdir), NO_LOCK),

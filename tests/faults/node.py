@@ -211,10 +211,10 @@ def record_is_left(site: Site) -> None:
 CALLERS = [
     Fault(NODE, "a caller that leaves 12 descriptors", through("prlimit", "--nofile=12"), HEALTHY),
     Fault(NODE, "a caller that allows no file to grow", no_place_in_output_files, {
-        PROBE: See(FAILED, ("processes could be looked at", FEW)),
+        PROBE: See(FAILED, ("look at processes exited 126", FEW)),
         START: See(FAILED, FEW),
         RUNNING: See(0),
-        STOP: See(FAILED, ("processes could be looked at", FEW), timeout=6),
+        STOP: See(FAILED, ("look at processes exited 126", FEW), timeout=6),
     }),
     Fault(NODE, "a caller that ignores and blocks signals", through("/bin/bash", "-c", "trap '' HUP INT QUIT PIPE TERM CHLD USR1 XFSZ; exec \"$@\"", "caller"),
           HEALTHY),

@@ -347,7 +347,7 @@ class Site:
         result = self._runner.call("look at product files", lambda: _look(self._settings, self._programs()), self._deadline.part(10.0))
         if not result.ok:
             user = " - or how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
-            return 1, "product files below %s: %s" % (self._settings.nqs_home, result.words("check their file system" + user))
+            return 1, result.words("check the file system of %s%s" % (self._settings.nqs_home, user))
         code, _, words = result.output.partition(" ")
         return int(code), words
 
