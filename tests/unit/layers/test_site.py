@@ -442,7 +442,7 @@ class Stopping(Script):
         self.daemons = {int(pid[1:]): end for pid, end in daemons.items()}
         monkeypatch.setattr(ownership, "take", self.take)
         monkeypatch.setattr(processes, "alive", lambda process: process.pid in self.daemons)
-        monkeypatch.setattr(processes, "send", lambda process, number: self.end({15: "TERM", 9: "KILL"}[number], process.pid))
+        monkeypatch.setattr(processes, "send", lambda process, number: self.end({15: "TERM", 9: "KILL", 19: "STOP"}[number], process.pid))
 
     def take(self, *_):
         self.asked.append("census")
@@ -486,12 +486,13 @@ def test_where_nothing_is_seen_status_decides_whether_cjcpw_is_called(monkeypatc
 def test_every_avenue_is_judged_by_a_look_that_was_taken_after_the_one_before(monkeypatch, log):
     asked = stopped(monkeypatch, log, p100="cjcpw", p101="TERM", p102="KILL")
     steps = [step for step, _ in itertools.groupby(asked)]
-    assert steps == ["census", "cjcpw", "census", "TERM", "census", "KILL", "census"]
+    assert steps == ["census", "cjcpw", "census", "TERM", "census", "STOP", "census", "KILL", "census"]
 
 
 @pytest.mark.parametrize("daemon, told", [
-    ("KILL", [("TERM", 100), ("KILL", 100), ("KILL", 101)]), ("TERM", [("TERM", 100), ("TERM", 101), ("KILL", 101)]),
-    ("nothing", [("TERM", 100), ("KILL", 100), ("KILL", 101)]),  # in D state: it must not save the job
+    ("KILL", [("TERM", 100), ("STOP", 100), ("STOP", 101), ("KILL", 100), ("KILL", 101)]),
+    ("TERM", [("TERM", 100), ("TERM", 101), ("STOP", 101), ("KILL", 101)]),
+    ("nothing", [("TERM", 100), ("STOP", 100), ("STOP", 101), ("KILL", 100), ("KILL", 101)]),  # in D state: it must not save the job
 ])
 def test_jobs_are_told_to_end_after_their_daemons(monkeypatch, log, daemon, told):
     """Also when the time for TERM ends while a daemon lives: it would note the job as failed."""
@@ -502,7 +503,8 @@ def test_jobs_are_told_to_end_after_their_daemons(monkeypatch, log, daemon, told
         census.jobs = {pid: process for pid, process in census.daemons.items() if pid == 101}
         return census
     monkeypatch.setattr(ownership, "take", take)
-    monkeypatch.setattr(processes, "send", lambda process, number: sent.append(({15: "TERM", 9: "KILL"}[number], process.pid)) or runner.end(*sent[-1]))
+    names = {15: "TERM", 9: "KILL", 19: "STOP"}
+    monkeypatch.setattr(processes, "send", lambda process, number: sent.append((names[number], process.pid)) or runner.end(*sent[-1]))
     monkeypatch.setattr(processes, "wait_gone", lambda *_: [])  # else its last look would end with the deadline
     with contextlib.suppress(LayerError):
         Site(settings(port="1234"), runner, log, None, lambda: None, Deadline(5)).stop(False, Deadline(2))
