@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
-from faults.ways import given
+from faults.ways import ended, given
 from lab.neighbours import shell
 from lab.site import LINK, Site, wait_until
 
@@ -119,11 +119,8 @@ def its_link_vanishes(site: Site) -> Iterator[None]:
 def another_namespace(site: Site) -> Iterator[str]:
     """A network namespace that a process of the site's test holds open; yield its pid."""
     holder = shell(site, "echo ready; exec sleep 1000", "unshare", "--net")
-    try:
+    with ended(holder):
         yield str(holder.pid)
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def inside(pid: str, *words: str) -> None:

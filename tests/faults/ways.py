@@ -34,6 +34,17 @@ def given(site: Site, **parameters: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def ended(*children: subprocess.Popen[bytes]) -> Iterator[None]:
+    """When the fault is over, so are they."""
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
+
+
+@contextlib.contextmanager
 def simulator(*switches: str) -> Iterator[None]:
     """JobCenter's simulator fails on purpose from now on, whoever calls it: lines as in tests/simulator/README.md."""
     path = pathlib.Path(NQS_SPOOL, "simulator.faults")
