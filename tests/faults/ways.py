@@ -22,15 +22,24 @@ def stops(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def given(site: Site, **parameters: str) -> Iterator[None]:
-    """The agent is called with other parameters."""
-    before = dict(site.parameters)
-    site.parameters.update(parameters)
+def _replaced(values: dict[str, str], changes: dict[str, str]) -> Iterator[None]:
+    before = dict(values)
+    values.update(changes)
     try:
         yield
     finally:
-        site.parameters.clear()
-        site.parameters.update(before)
+        values.clear()
+        values.update(before)
+
+
+def given(site: Site, **parameters: str) -> contextlib.AbstractContextManager[None]:
+    """The agent is called with other parameters."""
+    return _replaced(site.parameters, parameters)
+
+
+def environment(site: Site, **values: str) -> contextlib.AbstractContextManager[None]:
+    """The cluster calls the agent with other values of its own."""
+    return _replaced(site.environment, values)
 
 
 @contextlib.contextmanager
