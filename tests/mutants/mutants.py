@@ -34,26 +34,26 @@ def agent(module: str, *names: str) -> tuple[str, ...]:
 
 
 ACTIONS, OCF = "agent/cjc_agent/actions.py", "agent/cjc_agent/frontends/ocf.py"
-DISK, VIP, SITE, OWNERSHIP = ("agent/cjc_agent/layers/%s.py" % layer for layer in ("disk", "vip", "site", "ownership"))
+DISK, BLOCKDISK, VIP, SITE, OWNERSHIP = ("agent/cjc_agent/layers/%s.py" % layer for layer in ("disk", "blockdisk", "vip", "site", "ownership"))
 COMMAND, BLOCK, PROCESSES, MOUNTS = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("command", "blockdevice", "processes", "mountinfo"))
 STATEFILE, RECORD, LOCK, LOG = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("statefile", "record", "lock", "log"))
 WRAPPER = "ocf/jobcenter"
 
 MUTANTS = (
     # -- disk: mounted once, and unmounted before stop says so
-    Mutant("a device that another mount namespace uses is mounted all the same", DISK,
+    Mutant("a device that another mount namespace uses is mounted all the same", BLOCKDISK,
            "result = self._wait_unused(path, number, deadline.share(0.5))", 'result = Result("open", "exited", 0)',
            unit("layers/disk", "start_that_fails") + agent("lifecycle", "a_device_in_use_in_another_mount_namespace_is_not_mounted")),
-    Mutant("after the umount nobody looks whether the device is free", DISK,
+    Mutant("after the umount nobody looks whether the device is free", BLOCKDISK,
            "self._wait_unused(path, number, deadline.share(0.9))", "pass",
            unit("layers/disk", "stop_is_done_only_when_the_device_is_free") + agent("lifecycle", "stop_sees_a_device_that_another_mount_namespace_keeps")),
-    Mutant("another device on the mount point is taken for ours", DISK,
+    Mutant("another device on the mount point is taken for ours", BLOCKDISK,
            "if not self._same(top, number):", "if False:",
            unit("layers/disk", "block") + agent("lifecycle", "another_device_on_the_mount_point_is_named")),
-    Mutant("our device mounted elsewhere on the node is not looked for", DISK,
+    Mutant("our device mounted elsewhere on the node is not looked for", BLOCKDISK,
            "if self._same(mount, number):", "if False:",
            unit("layers/disk", "start_never_mounts_over_or_twice") + agent("lifecycle", "our_device_mounted_elsewhere_is_named")),
-    Mutant("a stranger's mount on our mount point is unmounted", DISK,
+    Mutant("a stranger's mount on our mount point is unmounted", BLOCKDISK,
            '"number" in self.resolved and self._same(mount, self.resolved["number"])', "mount.point == self._settings.directory",
            unit("layers/disk", "stop_leaves_a_stranger_on_our_mount_point_alone") + agent("holders", "a_stranger_on_our_mount_point_is_left_there")),
     Mutant("umount hides the mount instead of ending it (-l)", DISK,
@@ -67,19 +67,19 @@ MUTANTS = (
     Mutant("the root file system counts as the shared disk", DISK,
            'return mount if mount is not None and mount.point != "/" else None', "return mount",
            unit("layers/disk", "cluster")),
-    Mutant("a frozen file system is left frozen while daemons are to end", DISK,
+    Mutant("a frozen file system is left frozen while daemons are to end", BLOCKDISK,
            "blockdevice.thaw(self._settings.directory, self._runner, deadline.part(2.0))", "pass",
            unit("layers/disk", "before_a_stop_our_own_block_device_is_thawed") + agent("holders", "stop_thaws_before_it_asks_the_daemons_to_end")),
     Mutant("who holds the mount and ignores TERM is never killed", DISK,
            "patience.expired(), told, deadline)", "False, told, deadline)",
            unit("layers/disk", "a_holder_of_the_mount_that_ignores_term_is_killed")),
-    Mutant("a recorded device number counts though the path has another one now", DISK,
+    Mutant("a recorded device number counts though the path has another one now", BLOCKDISK,
            " and not self._renumbered():", ":",
            unit("layers/disk", "a_device_that_got_another_number_since_it_was_recorded_is_resolved_again")),
     Mutant("umount takes what hides our mount, by its name", DISK,
            "first = next((mount for mount in mounts if _is_seen(table, mount)), None)", "first = mounts[0]",
            unit("layers/disk", "stop_never_unmounts_a_stranger_of_the_same_name")),
-    Mutant("a FUSE mount of any user passes for our disk", DISK,
+    Mutant("a FUSE mount of any user passes for our disk", BLOCKDISK,
            ' and not mount.fstype.startswith("fuse"):', ":",
            unit("layers/disk", "block") + agent("security", "a_fuse_mount_cannot_pass_for_our_disk")),
     Mutant("a label that two devices answer to means the first", BLOCK,
