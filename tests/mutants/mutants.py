@@ -302,6 +302,6 @@ MUTANTS = (
            "logging.one_line(words)))", "words))",
            agent("hostile_environment", "cjcpw_s_words_cannot_forge_a_log_line")),
     Mutant("a status code may mean that cjcpw could not be run", "agent/cjc_agent/settings/values.py",
-           "if code in (126, 127):", "if False:",
+           "if code in command.NEVER_RAN:", "if False:",
            unit("settings/values", "bad")),
 )

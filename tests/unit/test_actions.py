@@ -565,7 +565,7 @@ def test_what_cannot_be_read_may_have_been_the_disk(from_file):
     assert request.problems.keys() == {"line", "device", "directory"} and len(request.complaints) == 1
     assert type(actions.Stack(request, request.settings, None).disk) is disk.UnknownDisk
     known = from_file("site = a", "site_db = /share/a", "device = /dev/sdb1", "directory = /share", "x")
-    assert type(actions.Stack(known, known.settings, None).disk) is disk.BlockDisk
+    assert type(actions.Stack(known, known.settings, None).disk) is blockdisk.BlockDisk
 
 
 def test_an_option_that_wins_over_the_file_is_not_in_the_file(state_folder, log):
