@@ -38,6 +38,7 @@ DISK, BLOCKDISK, VIP, SITE, OWNERSHIP = ("agent/cjc_agent/layers/%s.py" % layer 
 COMMAND, BLOCK, PROCESSES, MOUNTS = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("command", "blockdevice", "processes", "mountinfo"))
 STATEFILE, RECORD, LOCK, LOG = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("statefile", "record", "lock", "log"))
 WRAPPER = "ocf/jobcenter"
+CLUSTERPRO, CONF, RENDER = "agent/cjc_agent/frontends/clusterpro.py", "agent/cjc_agent/settings/conf_file.py", "agent/cjc_agent/operator/render.py"
 
 MUTANTS = (
     # -- disk: mounted once, and unmounted before stop says so
@@ -304,4 +305,54 @@ MUTANTS = (
     Mutant("a status code may mean that cjcpw could not be run", "agent/cjc_agent/settings/values.py",
            "if code in command.NEVER_RAN:", "if False:",
            unit("settings/values", "bad")),
+    # CLUSTERPRO
+    Mutant("a server that came back starts the site a second time", CLUSTERPRO,
+           'if event == "RECOVER":', "if False:",
+           unit("frontends/clusterpro", "events") + agent("clusterpro", "every_event_disk_and_server")),
+    Mutant("start.sh called by hand starts the site beside the cluster", CLUSTERPRO,
+           'if event not in ("START", "FAILOVER"):', "if False:",
+           unit("frontends/clusterpro", "events") + agent("clusterpro", "every_event_disk_and_server")),
+    Mutant("start.sh goes on though the disk resource has failed", CLUSTERPRO,
+           'if environ.get("CLP_DISK") == "FAILURE":', "if False:",
+           unit("frontends/clusterpro", "events") + agent("clusterpro", "every_event_disk_and_server")),
+    Mutant("stop.sh with a broken file and no record acts on what it can guess", CLUSTERPRO,
+           'return _stop_unknown(request, conf) if verb == "stop" else', 'return actions.stop(request) if verb == "stop" else',
+           unit("frontends/clusterpro", "stop_without_a_record_is_good_only_after_seeing_that_nothing_is_there")
+           + agent("clusterpro", "a_stop_without_a_record_says_0_only_when_it_has_seen_that_nothing_is_there")),
+    Mutant("stop.sh says 0 of a site that nothing names", CLUSTERPRO,
+           "if not request.settings.site or not request.settings.site_db:", "if not request.settings.site:\n        return ''\n    if False:",
+           unit("frontends/clusterpro", "stop_of_a_site_that_nothing_names_is_1")),
+    Mutant("genw.sh judges a site that a start or stop is at work on", CLUSTERPRO,
+           "        if work:\n            return _judge_work(work, settings)\n", "",
+           unit("frontends/clusterpro", "while_a_start_or_stop_is_at_work")
+           + agent("clusterpro", "during_a_slow_start_or_stop_and_a_hung_one")),
+    Mutant("genw.sh calls a hung start good for ever", CLUSTERPRO,
+           "if work.seconds <= timeout:", "if True:",
+           unit("frontends/clusterpro", "while_a_start_or_stop_is_at_work")
+           + agent("clusterpro", "during_a_slow_start_or_stop_and_a_hung_one")),
+    Mutant("genw.sh calls bad what it saw while a stop began", CLUSTERPRO,
+           "if verdict.good or (actions.last_at_work(request) == mark and not actions.at_work(request)):", "if True:",
+           unit("frontends/clusterpro", "what_was_seen_while_a_stop_began_is_not_judged", "what_was_seen_while_a_stop_came_and_went_is_looked_at_again")),
+    Mutant("monitor_expect=active is ignored", CLUSTERPRO,
+           'if settings.monitor_expect == "active":', "if False:",
+           unit("frontends/clusterpro", "what_is_good") + agent("clusterpro", "a_standby_is_good_and_silent_unless_active_is_expected")),
+    Mutant("a message is cut in the middle of a character", CLUSTERPRO,
+           'decode("utf-8", "ignore") + "..."', 'decode("latin-1") + "..."',
+           unit("frontends/clusterpro", "cut_on_a_character_boundary")),
+    Mutant("a configuration file that others can write is believed", CONF,
+           "words = statefile.writable_by_others(facts)", 'words = ""',
+           unit("settings/conf_file", "a_file_that_others_can_write_is_refused_and_nothing_of_it_is_believed")
+           + agent("clusterpro", "a_file_that_is_not_ours_to_read")),
+    Mutant("of two configuration files the first one is taken", CONF,
+           "if len(paths) == 1:", "if paths:",
+           unit("settings/conf_file", "two_files_and_none_chosen") + agent("clusterpro", "files_in_etc")),
+    Mutant("a forgotten value is no value", CONF,
+           "if not value and not BY_NAME[name].empty_counts:", "if False:",
+           unit("settings/conf_file", "bad") + agent("clusterpro", "a_broken_file")),
+    Mutant("a misspelt device is no device", ACTIONS,
+           '({"device", "directory"} | wrong.keys())', "wrong.keys()",
+           unit("actions", "what_cannot_be_read_may_have_been_the_disk")),
+    Mutant("render writes over scripts that say something else", RENDER,
+           "for path, text in {} if overwrite else paths.items():", "for path, text in ():",
+           unit("operator/render", "a_script_that_says_something_else_is_not_lost")),
 )
