@@ -151,6 +151,17 @@ def recorded(request: Request) -> Optional[Record]:
     return load_record(request, site_of(request))
 
 
+def doubtful_record(request: Request) -> str:
+    """Return why the record of the request's site cannot be believed, "" when it can, or there is none."""
+    try:
+        record.load(request.folder, site_of(request))
+    except statefile.Untrusted as error:
+        return str(error)
+    except OSError as error:
+        return "%s: %s" % (record.path(request.folder, site_of(request)), error.strerror)
+    return ""
+
+
 # -- monitor -------------------------------------------------------------------------------------------------------------------------
 
 

@@ -316,7 +316,7 @@ MUTANTS = (
            'if environ.get("CLP_DISK") == "FAILURE":', "if False:",
            unit("frontends/clusterpro", "events") + agent("clusterpro", "every_event_disk_and_server")),
     Mutant("stop.sh with a broken file and no record acts on what it can guess", CLUSTERPRO,
-           'return _stop_unknown(request, conf) if verb == "stop" else', 'return actions.stop(request) if verb == "stop" else',
+           'return _stop_unknown(request, conf, started) if verb == "stop" else', 'return actions.stop(request) if verb == "stop" else',
            unit("frontends/clusterpro", "stop_without_a_record_is_good_only_after_seeing_that_nothing_is_there")
            + agent("clusterpro", "a_stop_without_a_record_says_0_only_when_it_has_seen_that_nothing_is_there")),
     Mutant("stop.sh says 0 of a site that nothing names", CLUSTERPRO,
@@ -353,6 +353,6 @@ MUTANTS = (
            '({"device", "directory"} | wrong.keys())', "wrong.keys()",
            unit("actions", "what_cannot_be_read_may_have_been_the_disk")),
     Mutant("render writes over scripts that say something else", RENDER,
-           "for path, text in {} if overwrite else paths.items():", "for path, text in ():",
+           "if os.path.lexists(path) and not overwrite and _contents(path) != text:", "if False:",
            unit("operator/render", "a_script_that_says_something_else_is_not_lost")),
 )

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.flush()
             return GOOD
         conf = None if options.conf is None else conf_file.read(os.path.abspath(options.conf))
-        if conf and conf.errors:
+        if conf and conf.errors and options.verb != "stop":
             return _complain(*conf.errors)
         if conf and options.verb == "render":
             return _render(options, conf)
@@ -107,8 +107,8 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
     log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
     request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), conf.path if conf else "", conf)
-    if options.verb != "stop" and request.problems:  # stop goes on with what it can use
-        return _complain(*request.complaints)
+    if request.problems and (options.verb != "stop" or (conf and conf.errors and not actions.recorded(request))):
+        return _complain(*request.complaints)  # stop goes on with what it can use, or by the record
     blindness = blind()
     if blindness:
         return _complain(blindness)

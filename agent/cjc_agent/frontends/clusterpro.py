@@ -11,6 +11,7 @@ from cjc_agent import actions
 from cjc_agent.actions import FAILED, GOOD, STOPPED, Request, Verdict
 from cjc_agent.settings import conf_file, parameters
 from cjc_agent.tools import log as logging
+from cjc_agent.tools import record
 from cjc_agent.tools.command import EXITED, Runner
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.startup import blind, settle
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cjc_agent.settings.conf_file import Conf
     from cjc_agent.settings.parameters import Settings
     from cjc_agent.tools.lock import Holder
+    from cjc_agent.tools.record import Record
 
 VERBS = ("start", "stop", "monitor")
 INSTALLED_AT = "/opt/nec/clusterpro"
@@ -32,15 +34,19 @@ LOOKS = 3  # at a site that a start or stop works on while we look
 class Log(logging.Log):
     """Words go to standard error, and to CLUSTERPRO's alert log by clplogcmd; where that is not to be had, to syslog.
 
-    `site` and `limit` (bytes of one message) are set when they are known.
+    `site`, `limit` (bytes of one message) and `patience` (seconds for one of them) are set when they are known. Each thing is said once.
     """
 
     def __init__(self, verb: str, folder: str) -> None:
         super().__init__("cjc-agent", {"HA_LOGFACILITY": "daemon"}, folder)
         self._verb = verb
         self.site, self.limit = "", 255
+        self._said: set[str] = set()
 
     def _emit(self, level: str, text: str, on_stderr: bool = True) -> None:
+        if text in self._said:
+            return
+        self._said.add(text)
         words = "cjc-agent %s%s: %s" % (self._verb, " " + self.site if self.site else "", logging.one_line(text))
         logging.write(2, "%s %s: %s\n" % (time.strftime("%Y-%m-%d %H:%M:%S"), level, words))
         if level in LEVELS and not self._reaches_clusterpro(LEVELS[level], words):
@@ -50,7 +56,7 @@ class Log(logging.Log):
         if "clplogcmd" in self._deaf:
             return False
         runner = Runner(self._folder, "cjc-agent-log", lambda text: None)
-        result = runner.run("clplogcmd", _clplogcmds(os.environ), ["-m", cut(words, self.limit), "-l", level], Deadline(logging.PATIENCE))
+        result = runner.run("clplogcmd", _clplogcmds(os.environ), ["-m", cut(words, self.limit), "-l", level], Deadline(self.patience))
         if result.outcome == EXITED and result.exit_code == 0:
             return True
         self._deaf.add("clplogcmd")
@@ -108,20 +114,58 @@ def _act(verb: str, folder: str, log: Log) -> Verdict:
     complaint = "needs root: CLUSTERPRO runs its scripts as root" if os.geteuid() != 0 else blind()
     if complaint:
         return Verdict(FAILED, "agent: " + complaint)
-    conf = conf_file.choose(os.environ)
-    request = Request(conf.values, Deadline(0), log, folder, conf.path, conf)
+    started = record.all_of_this_boot(folder)
+    conf = conf_file.choose(os.environ, [_conf_of(one) for one in started], by_start=verb != "start")
+    name = "" if verb == "monitor" else _resource(os.environ)
+    complaint = _compare(conf, name, started)
+    if complaint:
+        return Verdict(FAILED, complaint)
+    mine = [one.instance for one in started if _conf_of(one) == conf.path]
+    request = Request(conf.values, Deadline(0), log, folder, mine[0] if mine else "%s@%s" % (name, conf.path) if name else conf.path, conf)
     found = actions.recorded(request) if request.problems else None
     settings = parameters.read(found.settings)[0] if found else request.settings
-    log.site, log.limit = settings.site, settings.log_limit
-    # CLUSTERPRO's own timeout is not told to the script: `render` has made it from the same lines
-    request.deadline = Deadline(budget({"start": settings.start_timeout, "stop": settings.stop_timeout, "monitor": settings.monitor_timeout}[verb]))
+    seconds = {"start": settings.start_timeout, "stop": settings.stop_timeout, "monitor": settings.monitor_timeout}[verb]
+    log.site, log.limit, log.patience = settings.site, settings.log_limit, min(logging.PATIENCE, seconds / 20)
+    # CLUSTERPRO's own timeout is not told to the script: `render` has made it from the same lines. A log that hangs costs twice our patience
+    request.deadline = Deadline(budget(seconds) - min(2.0, seconds / 10))
     if settings.trace:
         log.trace_to(logging.trace_path(settings.site, verb))
     if verb == "start":
         return actions.start(request)
     if request.problems and found is None:
-        return _stop_unknown(request, conf) if verb == "stop" else Verdict(FAILED, request.complaints[0])
+        return _stop_unknown(request, conf, started) if verb == "stop" else Verdict(FAILED, request.complaints[0])
     return actions.stop(request) if verb == "stop" else _monitor(request, settings)
+
+
+# -- whose file it is: a record's `instance` is the path of the file that its site was started from, "RESOURCE@PATH" when CLUSTERPRO has
+# told the resource's name
+
+
+def _resource(environ: Mapping[str, str]) -> str:
+    name = environ.get("CLP_RESOURCENAME", "")
+    return name if name.replace("-", "").replace("_", "").isalnum() else ""
+
+
+def _conf_of(one: Record) -> str:
+    return one.instance[one.instance.find("/"):] if "/" in one.instance else ""
+
+
+def _compare(conf: Conf, name: str, started: list[Record]) -> str:
+    """Compare a file with what was started on this node; return why nothing must be touched, "" for nothing of the kind.
+
+    A file whose site is another one now than when it was started is told in its errors: then what it says no longer counts.
+    """
+    for one in started:
+        by, _, _ = one.instance.rpartition("@/")
+        site = one.settings["site"]
+        ours = _conf_of(one) == conf.path
+        if name and by and by != name and (ours or site == conf.values.get("site")):
+            return "site %s was started by resource %s (%s), not by %s: nothing was touched: give each site one resource, see `site` in %s" % (
+                site, by, _conf_of(one), name, conf.path or "its file")
+        if ours and "site" in conf.values and site != conf.values["site"]:
+            conf.errors.insert(0, "%s: site is %s now, but %s was started from this file: stop it first" % (conf.place("site"), conf.values["site"], site))
+            conf.values.clear()
+    return ""
 
 
 def _before_start(environ: Mapping[str, str]) -> Verdict | None:
@@ -140,16 +184,20 @@ def _before_start(environ: Mapping[str, str]) -> Verdict | None:
 # -- stop without knowing what ---------------------------------------------------------------------------------------------------------
 
 
-def _stop_unknown(request: Request, conf: Conf) -> Verdict:
+def _stop_unknown(request: Request, conf: Conf, started: list[Record]) -> Verdict:
     """The configuration is not right, and no start has left a record: good only after seeing that nothing runs and nothing is mounted."""
-    complaint = request.complaints[0]
-    others = [] if conf.path else [conf_file.read(path) for path in conf_file.all_files()]  # one of them is ours
-    requests = [Request(other.values, request.deadline, request.log, request.folder, other.path, other) for other in others] or [request]
+    complaint, requests = request.complaints[0], [request]
+    if not conf.path and started:
+        sites = ", ".join(one.settings["site"] for one in started)
+        return Verdict(FAILED, "%s was started on this node, and whether it is this resource's is not known - %s" % (sites, complaint))
+    if not conf.path and not os.environ.get(conf_file.NAMED_BY):  # one of them is ours
+        others = [conf_file.read(path) for path in conf_file.all_files()]
+        requests = [Request(other.values, request.deadline, request.log, request.folder, other.path, other) for other in others] or requests
     for one in requests:
         left = _not_seen_stopped(one)
         if left:
-            return Verdict(FAILED, "%s - %s" % (complaint, left))
-    request.log.warning("%s - nothing of %s runs or is mounted here: stopped" % (complaint, " or ".join(one.settings.site for one in requests)))
+            return Verdict(FAILED, "%s - %s" % (left, complaint))
+    request.log.warning("nothing of %s runs or is mounted here: stopped - %s" % (" or ".join(one.settings.site for one in requests), complaint))
     return Verdict(GOOD)
 
 
@@ -163,8 +211,8 @@ def _not_seen_stopped(request: Request) -> str:
     verdict = actions.monitor(request, 0, probing=True)
     if verdict.outcome == STOPPED:
         return ""
-    runs = verdict.good or verdict.reason in request.complaints  # that it runs with parameters that are wrong
-    return "site %s runs here" % request.settings.site if runs else verdict.reason
+    said = verdict.outcome == FAILED and verdict.reason not in request.complaints  # else that it runs, with parameters that are wrong
+    return verdict.reason if said else "site %s runs here" % request.settings.site
 
 
 # -- monitor -----------------------------------------------------------------------------------------------------------------------------
@@ -172,21 +220,32 @@ def _not_seen_stopped(request: Request) -> str:
 
 def _monitor(request: Request, settings: Settings) -> Verdict:
     """Good or not: a site at which a start or stop is at work, younger than its own timeout, is not judged."""
+    for words in request.complaints[:1]:
+        more = len(request.complaints) - 1
+        request.log.warning("%s%s: monitoring with the parameters that the site was started with" % (words, " (and %d more)" % more if more else ""))
     verdict = Verdict(FAILED)
     for _ in range(LOOKS):
         work = actions.at_work(request)
         if work:
             return _judge_work(work, settings)
         mark = actions.last_at_work(request)
-        verdict = actions.monitor(request, settings.monitor_level, probing=actions.recorded(request) is None)
-        if verdict.outcome == STOPPED:  # only said where nobody has started it (actions.monitor)
-            verdict = _standby(verdict, settings)
+        verdict = _look(request, settings)
         if verdict.good or (actions.last_at_work(request) == mark and not actions.at_work(request)):
             break  # otherwise a start or stop has begun since: what we have seen was its work
     return verdict
 
 
-def _standby(verdict: Verdict, settings: Settings) -> Verdict:
+def _look(request: Request, settings: Settings) -> Verdict:
+    """Judge a site as it was started: what has been written into its file since, for the next start, must not bring a healthy one down."""
+    found = actions.recorded(request)
+    if found:
+        request = Request(found.settings, request.deadline, request.log, request.folder, found.instance)
+    verdict = actions.monitor(request, settings.monitor_level, probing=found is None)
+    if verdict.outcome != STOPPED:
+        return verdict
+    doubt = actions.doubtful_record(request)  # only a record tells the death of all daemons from a standby
+    if doubt:
+        return Verdict(FAILED, "record: %s - whether site %s was started here is not known" % (doubt, settings.site))
     if settings.monitor_expect == "active":
         return Verdict(FAILED, "site: %s does not run here, and monitor_expect=active: %s" % (settings.site, verdict.reason))
     return Verdict(GOOD)

@@ -10,6 +10,7 @@ import re
 import shlex
 
 from cjc_agent.settings.parameters import Settings
+from cjc_agent.tools import mountinfo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
 CORE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TEMPLATES = (CORE + "/clusterpro", os.path.dirname(CORE) + "/clusterpro")  # installed; in a checkout
 CLUSTERPRO = "/opt/nec"  # what is below it is CLUSTERPRO's own
-CONF_LINE = "CJC_AGENT_CONF="
+CONF_LINE, AGENT = "CJC_AGENT_CONF=", "/usr/sbin/cjc-agent"
 LONGEST_TIMEOUT = 9999  # seconds, of an exec resource
 MANAGER_SLACK = 180  # seconds: act/timeout and deact/timeout are that much longer than the scripts' own
 REBOOT, NOTHING = 5, 1  # final actions: stop the cluster service and reboot the OS; none
 INTERVAL, RETRIES = 30, 1  # of the monitor: seconds, and how often a bad answer is asked for again
+NEW = ".new"  # a script beside its place, until all are written
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}")
 
 
@@ -36,7 +38,7 @@ class Plan:
     def __init__(self, conf: str, settings: Settings, group: str, resource: str, monitor: str) -> None:
         for what, name in (("group", group), ("resource", resource), ("monitor", monitor)):
             if not NAME.fullmatch(name):
-                raise CannotRender("--%s %s: letters, digits, - and _, beginning with a letter or digit, at most 31" % (what, name))
+                raise CannotRender("--%s %s: give letters, digits, - and _, beginning with a letter or digit, at most 31" % (what, name))
         self.conf, self.settings, self.group, self.resource, self.monitor = conf, settings, group, resource, monitor
         self.start, self.stop, self.look = (_seconds(name, getattr(settings, name)) for name in ("start_timeout", "stop_timeout", "monitor_timeout"))
 
@@ -47,7 +49,7 @@ class Plan:
                 "scripts/monitor.s/%s/genw.sh" % self.monitor: self._script("genw.sh")}
 
     def _script(self, name: str) -> str:
-        text = _template(name)
+        text = _template(name).replace("AGENT=''", "AGENT=" + AGENT)  # from a checkout: on the servers it is installed
         line = next(line for line in text.split("\n") if line.startswith(CONF_LINE))
         return text.replace(line, CONF_LINE + shlex.quote(self.conf))
 
@@ -106,27 +108,34 @@ def write(scripts: dict[str, str], folder: str, products: Iterable[str], overwri
 
     Raise CannotRender: also when a script is there that says something else, unless `overwrite`.
     """
-    folder = os.path.abspath(folder)
-    for product in products:
-        if (os.path.realpath(folder) + "/").startswith(os.path.realpath(product).rstrip("/") + "/"):
-            raise CannotRender("--output %s: %s is the product's own: give a folder of yours, and distribute it (clpcfctrl --push)" % (folder, product))
-    paths = {"%s/%s" % (folder, name): text for name, text in scripts.items()}
-    for path, text in {} if overwrite else paths.items():
-        if os.path.lexists(path) and _contents(path) != text:
+    paths = {"%s/%s" % (os.path.abspath(folder), name): text for name, text in scripts.items()}
+    for path, text in paths.items():
+        _refuse_products(os.path.dirname(path), products)
+        if os.path.lexists(path) and not (os.path.isfile(path) and not os.path.islink(path)):
+            raise CannotRender("%s is no plain file: move it away" % path)
+        if os.path.lexists(path) and not overwrite and _contents(path) != text:
             raise CannotRender("%s is there already and says something else: move it away, or --overwrite" % path)
-    made: list[str] = []
+    path = ""
     try:
         for path, text in paths.items():
             os.makedirs(os.path.dirname(path), exist_ok=True)
-            made.append(_new(path, text))
+            _write_new(path + NEW, text)
         for path in paths:
-            os.rename(path + ".new", path)
+            os.rename(path + NEW, path)
     except OSError as error:
-        for path in made:
-            if os.path.lexists(path):
-                os.unlink(path)
-        raise CannotRender("%s: %s" % (error.filename, error.strerror)) from error
+        for one in paths:
+            if os.path.lexists(one + NEW):
+                os.unlink(one + NEW)
+        raise CannotRender("%s: %s" % (path, error.strerror)) from error
     return list(paths)
+
+
+def _refuse_products(folder: str, products: Iterable[str]) -> None:
+    """Raise CannotRender when a folder, as it really is, lies below a product's own."""
+    for product in products:
+        if mountinfo.is_below(os.path.realpath(folder), os.path.realpath(product)):
+            raise CannotRender("--output: %s lies below %s, which is the product's own: give a folder of yours, and distribute it (clpcfctrl --push)" % (
+                folder, product))
 
 
 def _contents(path: str) -> str:
@@ -137,15 +146,12 @@ def _contents(path: str) -> str:
         raise CannotRender("%s: %s" % (path, error.strerror)) from error
 
 
-def _new(path: str, text: str) -> str:
-    """Write a script beside its place; return where."""
-    new = path + ".new"
-    if os.path.lexists(new):
-        os.unlink(new)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
+def _write_new(path: str, text: str) -> None:
+    if os.path.lexists(path):
+        os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(text)
-    return new
 
 
 def words(plan: Plan, paths: list[str], folder: str) -> str:
@@ -160,4 +166,6 @@ def words(plan: Plan, paths: list[str], folder: str) -> str:
         "#", "# CLUSTERPRO X 5.1 and later (clpcfadm.py):", *plan.clpcfadm(), "#",
         "# 3. Distribute it, the cluster suspended or stopped as CLUSTERPRO asks for it:",
         "#    clpcfctrl --push -x %s" % shlex.quote(folder),
-        "# The timeouts are made from %s: after a change of start_timeout, stop_timeout or monitor_timeout render again." % conf])
+        "# The timeouts are made from %s: after a change of start_timeout, stop_timeout or monitor_timeout render again." % conf,
+        *(["# The monitor looks only while the resource is active: monitor_expect = active in that file is the safer choice."]
+          if plan.settings.monitor_expect == "auto" else [])])

@@ -9,12 +9,12 @@ import os
 import stat
 
 from cjc_agent.settings.parameters import BY_NAME, nearest
-from cjc_agent.tools import statefile
+from cjc_agent.tools import mountinfo, statefile
 from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 FOLDER = "/etc/cjc-agent"
 LARGEST = 1 << 20  # bytes
@@ -37,28 +37,35 @@ class Conf:
 
     def place(self, name: str) -> str:
         """Return where a parameter stands: file and line, or the file alone when it does not stand there."""
-        return "%s line %d" % (self.path, self.lines[name]) if name in self.lines else self.path
+        path = one_line(self.path, 300)
+        return "%s line %d" % (path, self.lines[name]) if name in self.lines else path
 
 
-def choose(environ: Mapping[str, str]) -> Conf:
+def choose(environ: Mapping[str, str], started: Iterable[str] = (), by_start: bool = False) -> Conf:
     """Given the environment of a CLUSTERPRO script, read the file of its site.
 
-    That is the one that CJC_AGENT_CONF names, else the one in FOLDER that has the resource's name, else the only one there.
+    That is the one that CJC_AGENT_CONF names, else the one in FOLDER that has the resource's name, else the only one there. A file that a
+    running site was `started` from counts as being there: it is told as missing, and no other one taken instead. `by_start`: of several,
+    the only one that was started from will do.
     """
     named = environ.get(NAMED_BY, "")
     if named:
         return read(named) if named.startswith("/") else Conf("", ("%s=%s: not an absolute path: begin it with /" % (NAMED_BY, one_line(named, 200)),))
+    in_use = [path for path in started if os.path.dirname(path) == FOLDER]
     resource = environ.get("CLP_RESOURCENAME", "")
     path = "%s/%s.conf" % (FOLDER, resource)
-    if resource and "/" not in resource and os.path.exists(path):
+    if resource and "/" not in resource and (path in in_use or os.path.exists(path)):
         return read(path)
-    paths = all_files()
+    paths = sorted({*all_files(), *in_use})
     if len(paths) == 1:
         return read(paths[0])
+    if by_start and len(in_use) == 1:
+        return read(in_use[0])
     if not paths:
         return Conf("", ("%s holds no *.conf file: write the site's (docs/parameters.md), on every node" % FOLDER,))
-    words = "%s holds %s" % (FOLDER, one_line(", ".join(map(os.path.basename, paths)), 200))
-    return Conf("", ("%s: say which is this site's in the script's line %s= (cjc-agent render clusterpro writes it)" % (words, NAMED_BY),))
+    names = ", ".join(map(os.path.basename, paths[:3])) + (" ..." if len(paths) > 3 else "")
+    return Conf("", ("say which is this site's in the script's line %s= (cjc-agent render clusterpro writes it): %s holds %s" % (
+        NAMED_BY, FOLDER, one_line(names, 200)),))
 
 
 def all_files() -> list[str]:
@@ -70,34 +77,41 @@ def all_files() -> list[str]:
 
 
 def read(path: str) -> Conf:
-    """Given a path, read the file; one that is not there, cannot be read or is not ours alone to write has errors and no values."""
-    shown = one_line(path, 300)
+    """Given an absolute path, read the file; one that is not there, cannot be read or is not ours alone to write has errors and no values."""
     try:
-        return parse(_contents(path), shown)
+        conf = parse(_contents(path), path)
     except OSError as error:
-        remedy = {errno.ENOENT: "write it, on every node", errno.EPERM: "chown root, chmod go-w"}.get(error.errno or 0, "correct it")
-        where = shown if error.filename in (None, path) else "%s: %s" % (shown, one_line(str(error.filename), 300))
-        return Conf(shown, ("%s: %s: %s" % (where, error.strerror, remedy),))
+        remedy = {errno.ENOENT: "write it, on every node", errno.EPERM: "chown root, chmod go-w", errno.EREMOTE: "keep it on the node's own disk"}
+        where = "" if error.filename in (None, path) else "%s: " % error.filename
+        return Conf(path, (one_line("%s: %s%s: %s" % (path, where, error.strerror, remedy.get(error.errno or 0, "correct it"))),))
     except ValueError:
-        return Conf(shown, ("%s: no path of a file" % shown,))
+        return Conf(path, ("%s: no path of a file" % one_line(path, 300),))
+    for name in ("directory", "site_db"):
+        folder = conf.values.get(name, "")
+        if folder.startswith("/") and mountinfo.is_below(path, folder):
+            conf.errors.append(one_line("%s: lies below %s %s: it has to be there when that disk is not: keep it in %s" % (path, name, folder, FOLDER)))
+    return conf
 
 
 def _contents(path: str) -> bytes:
-    """Raise OSError, also for a file that others may write or exchange; ValueError for a NUL."""
+    """Raise OSError, also for a file that others may write or exchange, or that could hang; ValueError for a NUL."""
+    far = mountinfo.on_network(path)  # by the name alone: a dead server would hang us
+    if far or (os.path.islink(path) and mountinfo.on_network(os.path.join(os.path.dirname(path), os.readlink(path)))):
+        raise OSError(errno.EREMOTE, "on a network file system, which could hang", path)
     where, words = statefile.unsafe(os.path.dirname(os.path.realpath(path)), shared=True)  # whose the file itself is is looked at below
     if words:
         raise OSError(errno.EPERM, words, where)
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)  # a FIFO would not answer
     try:
         facts = os.fstat(descriptor)
-        if stat.S_ISREG(facts.st_mode):
-            words = statefile.writable_by_others(facts)
-            if words:
-                raise OSError(errno.EPERM, words, path)
-            if facts.st_size > LARGEST:
-                raise OSError(errno.EFBIG, "larger than %d bytes: is it a configuration file?" % LARGEST, path)
-            return os.read(descriptor, LARGEST)
-        raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(facts.st_mode) else "not a plain file", path)
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EISDIR) if stat.S_ISDIR(facts.st_mode) else "not a plain file", path)
+        words = statefile.writable_by_others(facts)
+        if words:
+            raise OSError(errno.EPERM, words, path)
+        if facts.st_size > LARGEST:
+            raise OSError(errno.EFBIG, "larger than %d bytes, is it a configuration file?" % LARGEST, path)
+        return os.read(descriptor, LARGEST)
     finally:
         os.close(descriptor)
 
@@ -112,7 +126,7 @@ def parse(data: bytes, path: str) -> Conf:
         if raw and not raw.startswith(b"#"):
             complaint = _understand(raw, number, conf)
             if complaint:
-                conf.errors.append("%s line %d: %s" % (path, number, complaint))
+                conf.errors.append("%s line %d: %s" % (one_line(path, 300), number, complaint))
     return conf
 
 
@@ -131,6 +145,8 @@ def _understand(raw: bytes, number: int, conf: Conf) -> str:
         return "unknown parameter %r%s" % (one_line(name, 60), ": did you mean %s?" % like if like else ": see docs/parameters.md")
     if name in conf.values:
         return "%s is set in line %d already: remove one of the two" % (name, conf.lines[name])
+    if value.startswith("/") and " #" in value:  # it would be a path like any other
+        return "%s has a comment in its value: give it a line of its own" % name
     if not value and not BY_NAME[name].empty_counts:  # a forgotten `vip` would leave the address unchecked
         return "%s has no value: give one, or remove the line" % name
     conf.values[name], conf.lines[name] = value, number

@@ -130,8 +130,8 @@ def check_level(given: str) -> int:
 def message_length(given: str) -> int:
     """Bytes of a message: enough to say something, and not more than an argument may be long."""
     value = _number(given)
-    if not 40 <= value <= 65536:
-        raise ValueError("%r is no length of a message: give a number of bytes from 40 to 65536" % given)
+    if not 128 <= value <= 65536:
+        raise ValueError("%r is no length of a message: give a number of bytes from 128 to 65536" % given)
     return value
 
 

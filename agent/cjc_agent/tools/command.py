@@ -100,8 +100,8 @@ class Runner:
         """
         values = TOOL_ENVIRONMENT if environment is None else environment
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        ignored = _ignored()
-        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user, ignored))
+        ignored, parent = _ignored(), os.getpid()
+        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user, ignored, parent))
 
     def call(self, name: str, function: Callable[[], str], deadline: Deadline, user: str = "") -> Result:
         """Run a Python function in a child (as `user`) that may be abandoned: for whatever touches a file system that may hang.
@@ -154,8 +154,8 @@ class Runner:
     def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
         """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
         self._trace("spawn %s: %s %s" % (name, programs[0], " ".join(arguments)))
-        ignored = _ignored()
-        return _fork(lambda: _execute(programs, arguments, environment, user, ignored), output)
+        ignored, parent = _ignored(), os.getpid()
+        return _fork(lambda: _execute(programs, arguments, environment, user, ignored, parent), output)
 
     def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None], remember: bool = True) -> Result:
         before = self._still_abandoned(name) if remember else 0
@@ -367,8 +367,11 @@ def _ignored() -> list[int]:
     return [number for number in range(1, 32) if signals.getsignal(number) == signals.SIG_IGN]
 
 
-def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str, ignored: list[int]) -> None:
-    """In the child: become what a daemon may inherit, then exec. `ignored` was found before the fork, whose child copies each page it touches."""
+def _execute(programs: list[str], arguments: list[str], environment: dict[str, str], user: str, ignored: list[int], parent: int) -> None:
+    """In the child: become what a daemon may inherit, then exec. `ignored` was found before the fork, whose child copies each page it touches.
+
+    Not when `parent` has been killed meanwhile: the cluster may have stopped the site since, and nobody would know of this start.
+    """
     for number in ignored:
         signals.signal(number, signals.SIG_DFL)
     signals.pthread_sigmask(signals.SIG_SETMASK, [])
@@ -377,6 +380,8 @@ def _execute(programs: list[str], arguments: list[str], environment: dict[str, s
         environment = dict(_become(user), **environment)
     code = NOT_FOUND
     for program in programs:
+        if os.getppid() != parent:
+            os._exit(CANNOT_RUN)
         try:
             os.execve(program, [program, *arguments], environment)
         except (FileNotFoundError, NotADirectoryError):

@@ -12,6 +12,7 @@ from cjc_agent.tools import statefile
 TRACE_FOLDER = "/var/lib/heartbeat/trace_ra/jobcenter"  # where ocf_default_trace_dest puts the traces of other agents
 TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
 LONGEST_LINE = 2000  # characters
+PIPE_BUF = 4096  # bytes that a pipe which is ready takes without waiting (pipe(7))
 PATIENCE = 1.0  # seconds for one line to reach a log; then that log is left out for the rest of this call
 FACILITIES = ("auth", "authpriv", "cron", "daemon", "kern", "lpr", "mail", "news", "syslog", "user", "uucp", *("local%d" % number for number in range(8)))
 
@@ -55,6 +56,7 @@ class Log:
     def __init__(self, tag: str, environ: dict[str, str], folder: str = "/run/resource-agents") -> None:
         self._folder = folder
         self._deaf: set[str] = set()  # logs that did not take a line in time
+        self.patience = PATIENCE
         self._tag = one_line(environ.get("HA_LOGTAG") or "%s[%d]" % (tag, os.getpid()), 200)
         facility = environ.get("HA_LOGFACILITY", "")
         self._facility = "" if facility == "none" else facility
@@ -127,7 +129,7 @@ class Log:
             write()
             return ""
 
-        result = Runner(self._folder, "cjc-agent-log", lambda text: None).call(name, work, Deadline(PATIENCE))
+        result = Runner(self._folder, "cjc-agent-log", lambda text: None).call(name, work, Deadline(self.patience))
         if result.outcome == UNSTARTED:  # no child can be had: better an unlikely hang than no words
             write()
         elif not result.ok:
@@ -155,8 +157,25 @@ class Log:
 
 
 def write(descriptor: int, line: str) -> None:
-    """Write a line in one piece; one that nobody reads is lost: it must not change what the action answers."""
+    """Write a line in one piece; one that nobody takes is lost: it must not change what the action answers, nor when."""
+    data = line.encode("utf-8", "replace")
+    if descriptor == 2:
+        if not _takes_a_line(2):
+            return
+        if len(data) > PIPE_BUF:
+            data = data[:PIPE_BUF - 4].decode("utf-8", "ignore").encode() + b"...\n"
     try:
-        os.write(descriptor, line.encode("utf-8", "replace"))
+        os.write(descriptor, data)
     except OSError:
         pass
+
+
+def _takes_a_line(descriptor: int) -> bool:
+    """Whether a write would not wait: a pipe may be full, and nobody read it."""
+    try:
+        import select  # only when something is said
+        ready = select.poll()
+        ready.register(descriptor, select.POLLOUT)
+        return bool(ready.poll(PATIENCE * 1000))
+    except (ImportError, OSError):  # no descriptor left
+        return True

@@ -47,21 +47,30 @@ def load(folder: str, site: str) -> Record | None:
 def find(folder: str, instance: str, site_db: str) -> Record | None:
     """Return the record of this boot that a resource named `instance`, or a site with this `site_db`, has left; for a stop whose site is unknown."""
     best = None
+    for record in all_of_this_boot(folder):
+        if instance and record.instance == instance:
+            return record
+        if site_db and record.settings.get("site_db") == site_db:
+            best = record
+    return best
+
+
+def all_of_this_boot(folder: str) -> list[Record]:
+    """Return the records of all sites that were started on this boot, by name; those that cannot be believed are left out."""
+    found: list[Record] = []
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return None
+        return found
     for name in names:
         if name.startswith("cjc-") and name.endswith(".json"):
             try:
                 record = load(folder, name[len("cjc-"):-len(".json")])
             except (OSError, statefile.Untrusted):
                 continue
-            if record and instance and record.instance == instance:
-                return record
-            if record and site_db and record.settings.get("site_db") == site_db:
-                best = record
-    return best
+            if record:
+                found.append(record)
+    return found
 
 
 def save(folder: str, record: Record) -> None:

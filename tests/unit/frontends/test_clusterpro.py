@@ -198,11 +198,11 @@ def test_cut_on_a_character_boundary(text, limit, result):
 
 
 def test_a_long_message_fits_the_limit_of_the_file(called, folder, capfd):
-    write(folder, log_limit="60")
+    write(folder, log_limit="130")
     called(Verdict(actions.FAILED, "disk: " + "日" * 100))
     clusterpro.main(["stop"])
     message = said(folder)[0][1]
-    assert message.startswith("cjc-agent stop jobsiteA: disk: 日") and message.endswith("日...") and 58 <= len(message.encode()) <= 60
+    assert message.startswith("cjc-agent stop jobsiteA: disk: 日") and message.endswith("日...") and 128 <= len(message.encode()) <= 130
     assert "日" * 100 in capfd.readouterr().err, "there the whole of it"
 
 
@@ -245,7 +245,7 @@ def broken(folder, how):
         return "holds no *.conf file"
     if how == "two files":
         write(folder, "jobsiteB", site_db="/share/job_siteB")
-        return "holds jobsiteA.conf, jobsiteB.conf"
+        return "say which is this site's in the script's line CJC_AGENT_CONF="
     os.chmod(path, 0o666)
     return "writable by others"
 

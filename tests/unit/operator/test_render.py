@@ -23,7 +23,7 @@ def test_each_script_carries_its_one_line():
         assert [line for line in text.split("\n") if line.startswith("CJC_AGENT_CONF=")] == ["CJC_AGENT_CONF=" + CONF]
         template = render._template(os.path.basename(path))
         changed = [line for line in text.split("\n") if line not in template.split("\n")]
-        assert changed == ["CJC_AGENT_CONF=" + CONF] and text.startswith("#!/bin/sh\n")
+        assert changed == ["CJC_AGENT_CONF=" + CONF, "AGENT=/usr/sbin/cjc-agent\t# written by `make install`"] and text.startswith("#!/bin/sh\n")
 
 
 @pytest.mark.parametrize("path", ["/etc/日本 site/a.conf", "/etc/it's/$(id)`id`.conf", '/etc/"x"\\y.conf'])
@@ -112,11 +112,11 @@ def test_nothing_is_written_below_a_product_s_own_folder(tmp_path, given):
 
 def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
     def full(path, text):
-        if path.endswith("stop.sh"):
-            raise OSError(28, "No space left on device", path)
-        return new(path, text)
-    new = render._new
-    monkeypatch.setattr(render, "_new", full)
+        new(path, text)
+        if path.endswith("stop.sh.new"):
+            raise OSError(28, "No space left on device")
+    new = render._write_new
+    monkeypatch.setattr(render, "_write_new", full)
     with pytest.raises(CannotRender, match="stop.sh: No space left on device"):
         render.write(SCRIPTS, str(tmp_path), [], False)
     assert files(tmp_path) == {}
@@ -124,8 +124,18 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_folder_where_a_script_should_be(tmp_path):
     (tmp_path / "scripts/g/r/stop.sh").mkdir(parents=True)
-    with pytest.raises(CannotRender, match="stop.sh: Is a directory"):
-        render.write(SCRIPTS, str(tmp_path), [], False)
+    with pytest.raises(CannotRender, match="stop.sh is no plain file: move it away"):
+        render.write(SCRIPTS, str(tmp_path), [], True)
+    assert files(tmp_path) == {}, "all or none"
+
+
+def test_a_link_in_the_output_leads_into_no_product(tmp_path):
+    (tmp_path / "opt/nec/scripts").mkdir(parents=True)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/scripts").symlink_to(tmp_path / "opt/nec/scripts")
+    with pytest.raises(CannotRender, match="the product's own"):
+        render.write(SCRIPTS, str(tmp_path / "out"), [str(tmp_path / "opt/nec")], False)
+    assert files(tmp_path / "opt") == {}
 
 
 def test_no_template(monkeypatch):

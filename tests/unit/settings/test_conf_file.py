@@ -13,7 +13,7 @@ from cjc_agent.settings import conf_file
     ("# 日本語のコメント\nsite = a\n".encode("euc_jp"), {"site": "a"}), ("#ソ表\nsite = a\n".encode("shift_jis"), {"site": "a"}),
     ("licence_pattern = 日本 = x # y\n".encode(), {"licence_pattern": "日本 = x # y"}), (b"start_args =\n", {"start_args": ""}),
     (b"start_timeout = 60s\nmonitor_level = 20\n", {"start_timeout": "60s", "monitor_level": "20"}), (b"\n" * 1000, {}),
-    (b"monitor_expect = active\nlog_limit = 100\n", {"monitor_expect": "active", "log_limit": "100"}),
+    (b"monitor_expect = active\nlog_limit = 200\n", {"monitor_expect": "active", "log_limit": "200"}),
 ])
 def test_parse(data, found):
     conf = conf_file.parse(data, "/etc/x.conf")
