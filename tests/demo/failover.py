@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> int:
 def start_again(cluster: Cluster) -> None:
     """Start the site, which the verdict stopped, if that can be done."""
     try:
-        cluster.crm("resource", "start", cluster.sites[0].name)
+        cluster.start(cluster.sites[0])
         cluster.idle()
     except WRONG as error:
         print("the site was not started again: %s" % error, file=sys.stderr, flush=True)
