@@ -99,13 +99,20 @@ def stand_in_commands(site: SiteOnCluster, timeouts: int = 30) -> list[str]:
 
 
 def register_stand_in(simulator: Simulator, site: SiteOnCluster, scripts: Mapping[str, str], more: Sequence[str] = (), timeouts: int = 30) -> None:
-    """Register a group whose start.sh, stop.sh and genw.sh are these shell lines."""
-    folders = {"genw.sh": "monitor.s/" + monitor_of(site)}
-    writes = ["rm -rf " + FOLDER, "mkdir " + FOLDER]
+    """Register a group whose start.sh, stop.sh and genw.sh are these shell lines. What was put together once is kept on the node."""
+    made = "%s-%d" % (FOLDER, timeouts)
+    if not simulator.nodes[0].path(made).exists():
+        execute(simulator, [*_writes(site, scripts, made), *cluster_commands([site]), *stand_in_commands(site, timeouts), *in_the_lab(site)], made)
+    execute(simulator, ["rm -rf %s" % FOLDER, "cp -a %s %s" % (made, FOLDER)], "/root")
+    execute(simulator, more)
+    push(simulator)
+
+
+def _writes(site: SiteOnCluster, scripts: Mapping[str, str], target: str) -> list[str]:
+    writes = []
     for name, text in scripts.items():
-        folder = "%s/scripts/%s" % (FOLDER, folders.get(name, "%s/%s" % (site.name, resource_of(site))))
+        below = "monitor.s/" + monitor_of(site) if name == "genw.sh" else "%s/%s" % (site.name, resource_of(site))
+        folder = "%s/scripts/%s" % (target, below)
         path = "%s/%s" % (folder, name)
         writes += ["mkdir -p " + folder, "printf '%%s\\n' '#!/bin/sh' %s > %s" % (shlex.quote(text), path), "chmod 755 " + path]
-    execute(simulator, writes)
-    execute(simulator, [*cluster_commands([site]), *stand_in_commands(site, timeouts), *in_the_lab(site), *more])
-    push(simulator)
+    return writes
