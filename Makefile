@@ -61,11 +61,14 @@ faults: $(VENV)/ready  ## the whole fault matrix: prints it, writes docs/faults.
 mutants: $(VENV)/ready  ## break the core in every listed way (tests/mutants): the tests named there must notice (root, Debian)
 	@$(VENV)/bin/python tests/mutants
 
+SHELL_FILES := ocf/jobcenter packaging/cjc-agent $(wildcard clusterpro/*.sh) tests/run tests/setup .ci/run tests/cluster/boot tests/cluster/standard-group \
+	$(wildcard docs/pacemaker/*.pcs)
 .PHONY: lint
-lint: $(VENV)/ready  ## ruff, mypy, shellcheck
+lint: $(VENV)/ready  ## ruff, mypy, shellcheck, checkbashisms
 	$(VENV)/bin/ruff check agent tests
 	$(VENV)/bin/mypy
-	shellcheck -s sh ocf/jobcenter tests/run tests/setup .ci/run packaging/cjc-agent tests/cluster/boot tests/cluster/standard-group docs/pacemaker/*.pcs
+	shellcheck -s sh $(SHELL_FILES)
+	checkbashisms --posix --force $(SHELL_FILES)
 
 .PHONY: bench
 bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of one monitor, outage of move and power cut (root, Debian; ROUNDS=)
@@ -82,16 +85,17 @@ $(VENV)/ready: setup.cfg tests/setup
 	@touch $@
 
 .PHONY: install
-install:  ## install the OCF agent, the core and the cjc-agent command
+install:  ## install the OCF agent, CLUSTERPRO's scripts, the core and the cjc-agent command
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
 		{ echo "make install: '$(PYTHON)' is no Python >= 3.9: name one, e.g. make install PYTHON=/usr/bin/python3.11" >&2; exit 1; }
-	install -d $(DESTDIR)$(CORE) $(DESTDIR)$(OCF_DIR) $(DESTDIR)$(PREFIX)/sbin
+	install -d $(DESTDIR)$(CORE)/clusterpro $(DESTDIR)$(OCF_DIR) $(DESTDIR)$(PREFIX)/sbin
 	rm -rf $(DESTDIR)$(CORE)/cjc_agent
 	cd agent && find cjc_agent -name '*.py' -exec install -D -m 644 {} $(DESTDIR)$(CORE)/{} \;
 	install -m 644 agent/__main__.py $(DESTDIR)$(CORE)/__main__.py
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" -e 's|^MAIN=__main__.py|MAIN=$(MAIN)|' ocf/jobcenter > $(DESTDIR)$(OCF_DIR)/jobcenter
 	sed -e "s|^PYTHON=''|PYTHON='$(PYTHON)'|" -e "s|^CORE=''|CORE='$(CORE)'|" packaging/cjc-agent > $(DESTDIR)$(PREFIX)/sbin/cjc-agent
-	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent
+	for name in start stop genw; do sed -e "s|^AGENT=''|AGENT='$(PREFIX)/sbin/cjc-agent'|" clusterpro/$$name.sh > $(DESTDIR)$(CORE)/clusterpro/$$name.sh; done
+	chmod 755 $(DESTDIR)$(OCF_DIR)/jobcenter $(DESTDIR)$(PREFIX)/sbin/cjc-agent $(DESTDIR)$(CORE)/clusterpro/*.sh
 	$(PYTHON) -I -m compileall -q -o 2 --invalidation-mode unchecked-hash -s "$(DESTDIR)" $(DESTDIR)$(CORE)/cjc_agent
 	$(PYTHON) -I -OO -c 'import py_compile as p, sys; p.compile(sys.argv[1], sys.argv[1] + "c", sys.argv[2], True, invalidation_mode=p.PycInvalidationMode.UNCHECKED_HASH)' \
 		$(DESTDIR)$(CORE)/__main__.py $(CORE)/__main__.py

@@ -1,4 +1,4 @@
-"""The core as an executable: `python3 agent/ FRONTEND ...`, FRONTEND being `ocf` or a verb of `cjc-agent`.
+"""The core as an executable: `python3 agent/ FRONTEND ...`, FRONTEND being `ocf`, `clusterpro` or a verb of `cjc-agent`.
 
 The wrappers run this file with `-I -S`, so nothing but the standard library and this folder is importable.
 """
@@ -17,16 +17,19 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 def main(argv):
     """Given the words after the program's name, run one front end and return its exit code."""
-    if argv[:1] == ["ocf"]:
-        try:
-            from cjc_agent.frontends import ocf
-        except Exception as error:  # no descriptor, no memory, a core that is half installed: "failed", in one line
-            os.write(2, ("ocf-exit-reason:agent: %s: the core in %s cannot be loaded: look what this node lacks\n" % (
-                error or type(error).__name__, os.path.dirname(__file__))).encode("utf-8", "replace"))
-            return 1
-        return ocf.main(argv[1:])
-    from cjc_agent.frontends import cli
-    return cli.main(argv)
+    if argv[:1] not in (["ocf"], ["clusterpro"]):
+        from cjc_agent.frontends import cli
+        return cli.main(argv)
+    try:
+        if argv[0] == "ocf":
+            from cjc_agent.frontends import ocf as frontend
+        else:
+            from cjc_agent.frontends import clusterpro as frontend
+    except Exception as error:  # no descriptor, no memory, a core that is half installed: "failed", in one line
+        os.write(2, ("%sagent: %s: the core in %s cannot be loaded: look what this node lacks\n" % (
+            "ocf-exit-reason:" if argv[0] == "ocf" else "cjc-", error or type(error).__name__, os.path.dirname(__file__))).encode("utf-8", "replace"))
+        return 1
+    return frontend.main(argv[1:])
 
 
 if __name__ == "__main__":

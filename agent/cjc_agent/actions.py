@@ -21,7 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Optional
 
-    from cjc_agent.tools.lock import Lock
+    from cjc_agent.settings.conf_file import Conf
+    from cjc_agent.tools.lock import Holder, Lock
     from cjc_agent.tools.record import Record
 
 # what an action found out
@@ -58,11 +59,26 @@ class Verdict:
 
 
 class Request:
-    """What one call is asked to do it with: the `settings` and their `problems`, `deadline`, `log`, state `folder`, resource `instance`."""
+    """What one call is asked to do it with: the `settings` and their `problems`, `deadline`, `log`, state `folder`, resource `instance`.
 
-    def __init__(self, given: dict[str, str], deadline: Deadline, log: Log, folder: str, instance: str) -> None:
-        self.settings, self.problems = parameters.read(given)
+    `problems`: parameter -> what is wrong with it, in words that name it. `conf`: the file that the parameters are from.
+    """
+
+    def __init__(self, given: dict[str, str], deadline: Deadline, log: Log, folder: str, instance: str, conf: Optional[Conf] = None) -> None:
+        self.settings, wrong = parameters.read(given)
+        self.problems = {}
+        if conf and conf.errors:  # what could not be read may have been whatever is not given
+            unread = ({"device", "directory"} | wrong.keys()) - given.keys()
+            self.problems.update(dict.fromkeys(["line", *sorted(unread)], conf.errors[0]))
+        for name, words in wrong.items():
+            place = conf.place(name) + ": " if conf and given.get(name) == conf.values.get(name) else ""
+            self.problems.setdefault(name, "%sparameter %s: %s" % (place, name, words))
         self.deadline, self.log, self.folder, self.instance = deadline, log, folder, instance
+
+    @property
+    def complaints(self) -> list[str]:
+        """All that is wrong, each thing once, the worst first."""
+        return list(dict.fromkeys(self.problems.values()))
 
 
 class Stack:
@@ -124,19 +140,28 @@ def load_record(request: Request, site: str) -> Optional[Record]:
     return None
 
 
+def site_of(request: Request) -> str:
+    """Return the name of the request's site; where it is bad or missing, the one that a start of this resource has left, or ""."""
+    found = None if request.settings.site else record.find(request.folder, request.instance, request.settings.site_db)
+    return found.settings["site"] if found else request.settings.site
+
+
+def recorded(request: Request) -> Optional[Record]:
+    """Return the record of the request's site, or None."""
+    return load_record(request, site_of(request))
+
+
 # -- monitor -------------------------------------------------------------------------------------------------------------------------
 
 
 def monitor(request: Request, level: int, probing: bool) -> Verdict:
     """Say whether the site runs here. `level` 0, 10 or 20 as the OCF check levels; `probing`: nothing was started here yet, as far as known."""
-    found = load_record(request, request.settings.site)
-    if found is None and not request.settings.site:  # by what a start of this resource has left, and by evidence
-        found = record.find(request.folder, request.instance, request.settings.site_db)
+    found = recorded(request)
     settings = request.settings
     if found and request.problems:
         # what is wrong now was right when the site was started: a slip of the pen must not bring a healthy site down
-        for name, words in request.problems.items():
-            request.log.warning("parameter %s: %s: monitoring with the parameters that the site was started with" % (name, words))
+        for words in request.complaints:
+            request.log.warning(words + ": monitoring with the parameters that the site was started with")
         settings = parameters.read(found.settings)[0]
     return _monitor(Stack(request, settings, found), level, probing)
 
@@ -175,8 +200,8 @@ def _unreadable(stack: Stack) -> str:
 
 def _running(stack: Stack, level: int) -> Verdict:
     """The site runs on its disk: what else must be true."""
-    for name, words in stack.problems.items() if stack.record is None else ():
-        return Verdict(FAILED, "parameter %s: %s" % (name, words))
+    for words in stack.problems.values() if stack.record is None else ():
+        return Verdict(FAILED, words)
     vip = stack.vip.state()
     if not vip.running:
         return Verdict(FAILED, "vip: " + vip.reason)
@@ -219,8 +244,8 @@ def write_test(site_db: str) -> str:
 
 def validate(request: Request, level: int) -> Verdict:
     """Level 0: the parameters and psutil; 10: also whether this node has what a start needs."""
-    for name, words in request.problems.items():
-        return Verdict(MISCONFIGURED, "parameter %s: %s" % (name, words))
+    for words in request.complaints:
+        return Verdict(MISCONFIGURED, words)
     from cjc_agent.tools import processes
     if not processes.has_psutil():
         return Verdict(NOT_INSTALLED, "psutil is not installed for this Python: install python3-psutil")
@@ -335,10 +360,7 @@ def _take_down(stack: Stack) -> str:
 
 def stop(request: Request) -> Verdict:
     """Take the site down; good only after seeing that nothing is left. Neither a bad parameter nor a missing product file stands in its way."""
-    site = request.settings.site
-    if not site:  # bad or missing: a start of this resource has left its name
-        found = record.find(request.folder, request.instance, request.settings.site_db)
-        site = found.settings["site"] if found else ""
+    site = site_of(request)
     lock, complaint = _locked(request, site, "stop")
     if complaint.startswith(BUSY):
         return Verdict(FAILED, complaint)
@@ -346,8 +368,8 @@ def stop(request: Request) -> Verdict:
         request.log.warning(complaint + ": stopping without it")
     try:
         found = load_record(request, site)  # only now: the start that we may have waited for has written it
-        for name, words in request.problems.items():
-            request.log.warning("parameter %s: %s: stopping %s" % (name, words, "by the record" if found else "without it"))
+        for words in request.complaints:
+            request.log.warning("%s: stopping %s" % (words, "by the record" if found else "without it"))
         return _stop(Stack(request, parameters.read(found.settings)[0] if found else request.settings, found))
     finally:
         lock.release()
@@ -396,6 +418,16 @@ BUSY = "lock: "
 def _lock(folder: str, site: str) -> Lock:
     from cjc_agent.tools.lock import Lock
     return Lock(os.path.join(folder, "cjc-%s.lock" % (site or "unknown")))
+
+
+def at_work(request: Request) -> Optional[Holder]:
+    """Return who is at work on the request's site now (a start, a stop), or None."""
+    return _lock(request.folder, site_of(request)).holder()
+
+
+def last_at_work(request: Request) -> bytes:
+    """Return a mark of who was at work on the request's site last: another one after each start and stop."""
+    return _lock(request.folder, site_of(request)).signature()
 
 
 def _locked(request: Request, site: str, what: str) -> tuple[Lock, str]:

@@ -192,7 +192,7 @@ def test_trace_file(monkeypatch):
     def check(instance):
         monkeypatch.setenv("OCF_RESOURCE_INSTANCE", instance)
         folder, name = os.path.split(ocf._trace_path("start"))
-        assert folder == ocf.TRACE_FOLDER and is_one_line(name, 1 << 20) and ".start.20" in name
+        assert folder == logging.TRACE_FOLDER and is_one_line(name, 1 << 20) and ".start.20" in name
 
     fuzz("trace file's name", lambda recipe: recipe.text(["rsc", "grp:0", "../../etc/x"]), check)
 

@@ -91,17 +91,16 @@ def test_parameters():
 
 
 def check_conf(data):
-    try:
-        found = conf_file.parse(data, "/etc/x.conf")
-    except conf_file.BadConf as error:
-        where = re.match(r"/etc/x\.conf line (\d+): .", str(error))
+    conf = conf_file.parse(data, "/etc/x.conf")
+    for error in conf.errors:
+        where = re.match(r"/etc/x\.conf line (\d+): .", error)
         assert where and 1 <= int(where[1]) <= data.count(b"\n") + 1
-        assert is_one_line(str(error), 400), error
-    else:
-        for name, value in found.items():
-            assert name in parameters.BY_NAME and "\n" not in value and value == value.strip()
-            assert name.encode() in data and value.encode() in data
-        check_parameters(found)
+        assert is_one_line(error, 400), error
+    assert conf.values.keys() == conf.lines.keys()
+    for name, value in conf.values.items():
+        assert name in parameters.BY_NAME and "\n" not in value and value == value.strip()
+        assert name.encode() in data and value.encode() in data
+    check_parameters(conf.values)
 
 
 def written_by_hand(recipe):
@@ -118,7 +117,9 @@ SPACES = ["", " ", "\t", "  "]
 
 def check_written(drawn):
     values, text = drawn
-    assert conf_file.parse(text.encode(), "x") == values
+    conf = conf_file.parse(text.encode(), "x")
+    expected = {name: value for name, value in values.items() if value or parameters.BY_NAME[name].empty_counts}
+    assert conf.values == expected and len(conf.errors) == len(values) - len(expected)
 
 
 def test_configuration_file():

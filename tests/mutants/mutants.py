@@ -197,7 +197,7 @@ MUTANTS = (
            unit("frontends/ocf", "who_is_not_root_is_not_answered_by_what_little_can_be_seen")
            + agent("security", "who_is_not_root_changes_nothing_and_is_told_nothing_wrong")),
     Mutant("an unexpected exception means stopped", OCF,
-           "actions.Verdict(actions.FAILED, _unexpected(action, error))", "actions.Verdict(actions.STOPPED, _unexpected(action, error))",
+           "actions.Verdict(actions.FAILED, logging.unexpected(", "actions.Verdict(actions.STOPPED, logging.unexpected(",
            unit("frontends/ocf", "an_unexpected_exception_is_one_line_a_file_and_1")),
     Mutant("an action may use the cluster's whole timeout", OCF,
            "Deadline(budget(seconds))", "Deadline(seconds)",
@@ -227,8 +227,7 @@ MUTANTS = (
            "parameters.read(found.settings)[0] if found else request.settings, found", "request.settings, found",
            unit("actions", "stop_acts_on_the_records_settings") + agent("races", "stop_goes_by_the_record_of_the_start_that_it_waited_for")),
     Mutant("a bad parameter stands in the way of stop", ACTIONS,
-           "site = request.settings.site\n    if not site:",
-           "site = request.settings.site\n    if request.problems:\n        return Verdict(MISCONFIGURED)\n    if not site:",
+           "site = site_of(request)\n    lock", "site = site_of(request)\n    if request.problems:\n        return Verdict(MISCONFIGURED)\n    lock",
            unit("actions", "a_stop_without_a_usable_site_goes_by_the_record")),
     Mutant("start, stop and reload do not exclude each other", ACTIONS,
            "lock.take(what, request.deadline)", "pass",

@@ -19,7 +19,8 @@ DEFAULTS = {
     "site": "", "site_db": "", "device": "", "directory": "", "fstype": "", "options": "", "run_fsck": "auto", "vip": "", "vip_wait": "10s", "port": "",
     "nqs_home": "/usr/lib/nqs", "nqs_spool": "/usr/spool/nqs", "cjcpw": "cjcpw", "start_args": "start", "stop_args": "stop", "status_args": "status",
     "cjcpw_mode": "command", "status_running": "0", "status_stopped": "1,3", "user": "root", "environment": "", "stop_escalation": "auto",
-    "licence_pattern": "CJC", "trace": "0", "start_timeout": "180s", "stop_timeout": "180s", "monitor_timeout": "30s", "monitor_level": "0"}
+    "licence_pattern": "CJC", "trace": "0", "start_timeout": "180s", "stop_timeout": "180s", "monitor_timeout": "30s", "monitor_level": "0",
+    "monitor_expect": "auto", "log_limit": "255"}
 
 
 def wait_until(condition, what="the condition", seconds=PATIENCE):

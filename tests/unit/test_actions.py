@@ -12,6 +12,7 @@ from cjc_agent.actions import BAD_DIRECTORY, DEGRADED, FAILED, GOOD, MISCONFIGUR
 from cjc_agent.layers import disk
 from cjc_agent.layers import state as layer_state
 from cjc_agent.layers.state import LayerError, State
+from cjc_agent.settings import conf_file
 from cjc_agent.tools import processes, procfs, record
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
@@ -215,7 +216,7 @@ def test_the_write_test_is_the_user_s():
 
 
 def test_a_bad_parameter_of_a_running_site_is_a_failure_and_of_a_stopped_one_is_not():
-    problems = {"port": "is wrong"}
+    problems = {"port": "parameter port: is wrong"}
     verdict = actions._monitor(stack_of(recorded=False, problems=problems), 0, True)
     assert verdict.outcome == FAILED and verdict.reason == "parameter port: is wrong"
     assert actions._monitor(stack_of(problems=problems), 0, True).good, "with a record it is monitored as it was started"
@@ -538,6 +539,46 @@ def test_a_contradiction_is_monitored_as_it_was_started(monitored, state_folder)
     saved(state_folder)
     stack = monitored(status_running="0,1")
     assert not set(stack.settings.status_running) & set(stack.settings.status_stopped)
+
+
+# -- a configuration file that is not right ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def from_file(state_folder, log):
+    """A request with what a file of these lines says."""
+    def make(*lines):
+        conf = conf_file.parse("\n".join(lines).encode(), "/etc/x.conf")
+        return Request(conf.values, Deadline(5), log, str(state_folder), conf.path, conf)
+    return make
+
+
+def test_complaints_name_file_and_line(from_file):
+    request = from_file("site = a", "port = x")
+    assert request.complaints == ["/etc/x.conf: parameter site_db: is not given: set it",
+                                  "/etc/x.conf line 2: parameter port: 'x' is no TCP port: give a number from 1 to 65535"]
+    assert actions.start(request).outcome == actions.MISCONFIGURED
+
+
+def test_what_cannot_be_read_may_have_been_the_disk(from_file):
+    request = from_file("site = a", "site_db = /share/a", "devise = /dev/sdb1")
+    assert request.problems.keys() == {"line", "device", "directory"} and len(request.complaints) == 1
+    assert type(actions.Stack(request, request.settings, None).disk) is disk.UnknownDisk
+    known = from_file("site = a", "site_db = /share/a", "device = /dev/sdb1", "directory = /share", "x")
+    assert type(actions.Stack(known, known.settings, None).disk) is disk.BlockDisk
+
+
+def test_an_option_that_wins_over_the_file_is_not_in_the_file(state_folder, log):
+    conf = conf_file.parse(b"site = a\nport = 1", "/etc/x.conf")
+    request = Request({**conf.values, "site_db": "/x", "port": "y"}, Deadline(5), log, str(state_folder), "", conf)
+    assert request.complaints == ["parameter port: 'y' is no TCP port: give a number from 1 to 65535"]
+
+
+def test_the_record_of_a_resource_whose_file_has_gone(from_file, state_folder):
+    saved(state_folder, instance="/etc/x.conf")
+    assert actions.recorded(from_file()).settings["site"] == "jobsiteA"
+    saved(state_folder, instance="/etc/y.conf")
+    assert actions.recorded(from_file()) is None
 
 
 # -- adoption ----------------------------------------------------------------------------------------------------------------------------

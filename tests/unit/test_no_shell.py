@@ -10,6 +10,7 @@ from unit.helpers import AGENT, ROOT
 
 SOURCES = sorted(AGENT.rglob("*.py"))
 WRAPPERS = [ROOT / "ocf" / "jobcenter", ROOT / "packaging" / "cjc-agent"]
+SCRIPTS = [AGENT.parent / "clusterpro" / name for name in ("start.sh", "stop.sh", "genw.sh")]
 STARTERS = {"fork", "forkpty", "execl", "execle", "execlp", "execlpe", "execv", "execve", "execvp", "execvpe", "posix_spawn", "posix_spawnp",
             "spawnl", "spawnle", "spawnlp", "spawnlpe", "spawnv", "spawnve", "spawnvp", "spawnvpe", "startfile"}
 SHELLS = {"os.system", "os.popen"}
@@ -56,8 +57,16 @@ def test_the_wrappers_run_nothing_from_text(path):
     """The one command substitution has an absolute path, and is in a checkout only."""
     code = re.sub(r"(^|\s)#.*", "", path.read_text(encoding="utf-8"))
     assert not re.search(r"\beval\b|`|(?:^|[;&|\s])(?:\.|source|command|env|sudo|su)\s|\bset\s+--", code)
-    assert re.findall(r"\$\([^)]*\)", code) == (['$(/usr/bin/readlink -f -- "$self")'] if path.name == "jobcenter" else [])
+    assert re.findall(r"\$\([^)]*\)", code) == ['$(/usr/bin/readlink -f -- "$self")']
     assert re.findall(r"^\s*exec (\S+ -I -S -OO -X utf8) ", code, re.MULTILINE) == ['"$PYTHON" -I -S -OO -X utf8'], "quoted, isolated, and once"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_the_scripts_of_clusterpro_only_become_the_command(path):
+    code = re.sub(r"(^|\s)#.*", "", path.read_text(encoding="utf-8"))
+    assert not re.search(r"\beval\b|`|\$\(|(?:^|[;&|\s])(?:\.|source|command|env|sudo|su)\s|\bset\s", code)
+    verb = {"genw": "monitor"}.get(path.stem, path.stem)
+    assert re.findall(r"^\s*exec (.*)", code, re.MULTILINE) == ['"$AGENT" clusterpro ' + verb]
 
 
 def test_both_wrappers_drop_the_same_variables():

@@ -14,6 +14,12 @@ from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.log import Log, one_line
 from cjc_agent.tools.startup import blind, settle
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
+    from cjc_agent.settings.conf_file import Conf
+
 GOOD, BAD, USAGE = 0, 1, 2
 VERBS = {
     "start": "mount the disk, check the VIP, start the site",
@@ -21,6 +27,7 @@ VERBS = {
     "monitor": "say whether the site runs here",
     "status": "show the layers one by one",
     "validate": "check the parameters and this node",
+    "render": "write what another cluster product needs: scripts, and the commands that register them",
     "meta-data": "print the OCF meta-data",
 }
 
@@ -34,13 +41,15 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(metadata.xml())
             sys.stdout.flush()
             return GOOD
-        given = conf_file.read(options.conf) if options.conf is not None else {}
+        conf = None if options.conf is None else conf_file.read(options.conf)
+        if conf and conf.errors:
+            return _complain(*conf.errors)
+        if conf and options.verb == "render":
+            return _render(options, conf)
         settle()  # only now: --conf may be a relative path
-        return _act(options, given)
+        return _act(options, conf)
     except SystemExit as error:  # argparse has said why
         return error.code if isinstance(error.code, int) else USAGE
-    except conf_file.BadConf as error:
-        return _complain(str(error))
     except KeyboardInterrupt:
         print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)
         return BAD
@@ -59,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(verb, help=help_text, description=help_text)
         if verb == "meta-data":
             continue
+        if verb == "render":
+            _render_options(sub)
+            continue
         sub.add_argument("--conf", metavar="FILE", help="configuration file (`name = value` lines); options win over it")
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
         sub.add_argument("--verbose", action="store_true", help="say what is done")
@@ -70,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _render_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("product", choices=["clusterpro"])
+    parser.add_argument("--conf", metavar="FILE", required=True, help="the site's configuration file, under its path on every server")
+    parser.add_argument("--group", metavar="NAME", required=True, help="the failover group")
+    parser.add_argument("--resource", metavar="NAME", required=True, help="the exec resource, a new one")
+    parser.add_argument("--monitor", metavar="NAME", help="the custom monitor, a new one [genw-RESOURCE]")
+    parser.add_argument("--output", metavar="DIR", required=True, help="where scripts/ is written: the folder of clp.conf that will be distributed")
+    parser.add_argument("--overwrite", action="store_true", help="also over scripts that say something else")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
 def _parameters_of(options: argparse.Namespace) -> dict[str, str]:
     """Return the parameters that were given as options."""
     values = {row.name: getattr(options, "parameter_" + row.name) for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS}
@@ -77,17 +100,17 @@ def _parameters_of(options: argparse.Namespace) -> dict[str, str]:
     return {name: value if isinstance(value, str) else "--" for name, value in values.items() if value is not None}
 
 
-def _act(options: argparse.Namespace, given: dict[str, str]) -> int:
-    given.update(_parameters_of(options))
+def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
+    given = {**(conf.values if conf else {}), **_parameters_of(options)}
     settings = parameters.read(given)[0]
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
     log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
-    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), "")
-    if options.verb != "stop":  # stop goes on with what it can use
-        for name, words in request.problems.items():
-            return _complain("parameter %s: %s" % (name, words))
-    if blind():
-        return _complain(blind())
+    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), "", conf)
+    if options.verb != "stop" and request.problems:  # stop goes on with what it can use
+        return _complain(*request.complaints)
+    blindness = blind()
+    if blindness:
+        return _complain(blindness)
     if os.geteuid() != 0 and options.verb != "validate":
         return _complain("%s needs root: run it with sudo" % options.verb)
     if options.verb == "status":
@@ -121,6 +144,25 @@ def _answer(verb: str, site: str, verdict: Verdict, as_json: bool) -> int:
     return USAGE if outcome == actions.MISCONFIGURED else BAD
 
 
-def _complain(words: str) -> int:
-    print("cjc-agent: " + one_line(words), file=sys.stderr, flush=True)
+def _render(options: argparse.Namespace, conf: Conf) -> int:
+    from cjc_agent.operator import render
+    settings, problems = parameters.read(conf.values)
+    if problems:
+        return _complain(*("%s: parameter %s: %s" % (conf.place(name), name, words) for name, words in problems.items()))
+    try:
+        plan = render.Plan(os.path.abspath(options.conf), settings, options.group, options.resource, options.monitor or "genw-" + options.resource)
+        products = [render.CLUSTERPRO, os.environ.get("CLP_PATH") or render.CLUSTERPRO, settings.nqs_home, settings.nqs_spool]
+        paths = render.write(plan.scripts(), options.output, products, options.overwrite)
+    except render.CannotRender as error:
+        return _complain(str(error))
+    if options.json:
+        print(json.dumps({"files": paths, "clpcfset": plan.clpcfset(), "clpcfadm": plan.clpcfadm()}, indent=1), flush=True)
+    else:
+        print(render.words(plan, paths, os.path.abspath(options.output)), flush=True)
+    return GOOD
+
+
+def _complain(*words: str) -> int:
+    for line in words:
+        print("cjc-agent: " + one_line(line), file=sys.stderr, flush=True)
     return USAGE

@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import os
-import time
 
 from cjc_agent import actions
 from cjc_agent.tools import log as logging
-from cjc_agent.tools import mountinfo
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.startup import blind, settle
 
@@ -16,7 +14,6 @@ if TYPE_CHECKING:
     from cjc_agent.tools.log import Log
 
 PREFIX = "OCF_RESKEY_"
-TRACE_FOLDER = "/var/lib/heartbeat/trace_ra/jobcenter"  # where ocf_default_trace_dest puts the traces of other agents
 
 SUCCESS, GENERIC, ARGUMENTS, UNIMPLEMENTED, PERMISSION, INSTALLED, CONFIGURED, NOT_RUNNING, DEGRADED = 0, 1, 2, 3, 4, 5, 6, 7, 190
 EXIT_CODES = {
@@ -56,16 +53,16 @@ def _main(arguments: list[str]) -> int:
         said = " ".join(arguments) or "nothing"
         _exit_reason("action: %s is not one of %s, meta-data: call the agent with exactly one" % (logging.one_line(said, 100), ", ".join(ACTIONS)))
         return UNIMPLEMENTED
-    action = arguments[0]
-    log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ), actions.state_folder())
+    action, folder = arguments[0], actions.state_folder()
+    log = logging.Log("jobcenter(%s)" % os.environ.get("OCF_RESOURCE_INSTANCE", "by hand"), dict(os.environ), folder)
     try:
-        verdict = _act(action, log)
+        verdict = _act(action, folder, log)
     except Exception as error:
-        verdict = actions.Verdict(actions.FAILED, _unexpected(action, error))
+        verdict = actions.Verdict(actions.FAILED, logging.unexpected(action, folder, error))
     return _answer(action, verdict, log)
 
 
-def _act(action: str, log: Log) -> Verdict:
+def _act(action: str, folder: str, log: Log) -> Verdict:
     environ = os.environ
     if not _is_root() and action != "validate-all":  # much would be hidden from it, and what is not seen would count as gone
         return actions.Verdict(actions.FAILED, "agent: %s needs root: call it as root" % action)
@@ -79,13 +76,9 @@ def _act(action: str, log: Log) -> Verdict:
         from cjc_agent.settings import metadata
         seconds = metadata.default_timeout(action, level)
     given = {name[len(PREFIX):]: value for name, value in environ.items() if name.startswith(PREFIX)}
-    request = actions.Request(given, Deadline(budget(seconds)), log, actions.state_folder(), environ.get("OCF_RESOURCE_INSTANCE", ""))
+    request = actions.Request(given, Deadline(budget(seconds)), log, folder, environ.get("OCF_RESOURCE_INSTANCE", ""))
     if request.settings.trace or environ.get("OCF_TRACE_RA", "") in logging.TRUE_WORDS:
-        path = _trace_path(action)
-        if mountinfo.on_network(path):
-            log.warning("trace file %s: on a network file system, which could hang: this call is not traced" % path)
-        else:
-            log.trace_to(path)
+        log.trace_to(_trace_path(action))
     if CLONE in environ and action in REFUSED_TO_A_CLONE:
         return actions.Verdict(REFUSED_TO_A_CLONE[action], _clone_complaint(request.settings.site))
     if action == "monitor":
@@ -134,10 +127,7 @@ def _answer(action: str, verdict: Verdict, log: Log) -> int:
 def _exit_reason(words: str) -> None:
     """The line that pcs and crm_mon show: ocf_exit_reason in resource-agents' ocf-shellfuncs."""
     prefix = os.environ.get("OCF_EXIT_REASON_PREFIX") or "ocf-exit-reason:"
-    try:
-        os.write(2, ("%s%s\n" % (logging.one_line(prefix, 100), logging.one_line(words))).encode("utf-8", "replace"))
-    except OSError:
-        pass  # nobody reads it; the exit code and the log say the same
+    logging.write(2, "%s%s\n" % (logging.one_line(prefix, 100), logging.one_line(words)))
 
 
 def _print(text: str) -> None:
@@ -151,25 +141,4 @@ def _print(text: str) -> None:
 
 def _trace_path(action: str) -> str:
     given = os.environ.get("OCF_TRACE_FILE", "")
-    if given.startswith("/"):
-        return given
-    instance = "".join(c if c.isalnum() or c in "._-" else "_" for c in os.environ.get("OCF_RESOURCE_INSTANCE", "") or str(os.getpid()))
-    return "%s/%s.%s.%s" % (TRACE_FOLDER, instance, action, time.strftime("%Y-%m-%d.%H:%M:%S"))
-
-
-def _unexpected(action: str, error: Exception) -> str:
-    """Write the traceback into a file of its own; return the one line that says where. A node that lacks memory or descriptors is no
-    matter for a report."""
-    from cjc_agent.tools import procfs
-    if procfs.words(error).endswith(procfs.LACKS):
-        return "agent: " + procfs.words(error)
-    import traceback
-
-    from cjc_agent.tools import statefile
-    path = "%s/cjc-agent-unexpected.%s" % (actions.state_folder(), action)
-    words = "agent: unexpected %s: %s" % (type(error).__name__, error)
-    try:
-        statefile.write(path, traceback.format_exc().encode("utf-8", "replace"))
-    except OSError:
-        return words + ": report it"
-    return "%s: report it with %s" % (words, path)
+    return given if given.startswith("/") else logging.trace_path(os.environ.get("OCF_RESOURCE_INSTANCE", ""), action)

@@ -166,6 +166,14 @@ CONF_PARAMETERS = (
     Parameter("monitor_level", values.check_level, "0", "Depth of monitor", "monitor の深さ",
               "0: disk, VIP and cjcpw status; 10: also connect to every VIP; 20: also write into the site DB.",
               "0: ディスク・VIP・cjcpw status。10: 各 VIP への接続も確認。20: サイト DB への書き込みも確認。", content="integer"),
+    Parameter("monitor_expect", values.choice("auto", "active"), "auto", "What genw.sh expects to find", "genw.sh が期待する状態",
+              "CLUSTERPRO only. auto: a site that does not run and was not started on this node is good (standby). active: it is bad; for a monitor "
+              "that runs only while the exec resource is active.",
+              "CLUSTERPRO 専用。auto: このノードで起動されておらず稼働もしていないサイトは正常（待機系）。"
+              "active: 異常とする（exec リソース活性時だけ監視する場合）。"),
+    Parameter("log_limit", values.message_length, "255", "Longest message for clplogcmd (bytes)", "clplogcmd に渡すメッセージの最大長（バイト）",
+              "CLUSTERPRO only. Longer messages are cut, on a character boundary.",
+              "CLUSTERPRO 専用。これより長いメッセージは文字の境界で切り詰めます。", content="integer"),
 )
 BY_NAME = {parameter.name: parameter for parameter in PARAMETERS + CONF_PARAMETERS}
 
@@ -201,6 +209,8 @@ class Settings:
     stop_timeout: float
     monitor_timeout: float
     monitor_level: int
+    monitor_expect: str
+    log_limit: int  # bytes
     texts: dict[str, str]
 
     def __init__(self, given: dict[str, Any], texts: dict[str, str]) -> None:

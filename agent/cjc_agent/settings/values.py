@@ -127,6 +127,14 @@ def check_level(given: str) -> int:
     return int(choice("0", "10", "20")(given))
 
 
+def message_length(given: str) -> int:
+    """Bytes of a message: enough to say something, and not more than an argument may be long."""
+    value = _number(given)
+    if not 40 <= value <= 65536:
+        raise ValueError("%r is no length of a message: give a number of bytes from 40 to 65536" % given)
+    return value
+
+
 def escalation(given: str) -> float:
     """Seconds for the graceful part of a stop; -1 stands for `auto`."""
     return -1.0 if given == "auto" else duration(given)

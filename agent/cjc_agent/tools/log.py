@@ -9,6 +9,7 @@ import time
 
 from cjc_agent.tools import statefile
 
+TRACE_FOLDER = "/var/lib/heartbeat/trace_ra/jobcenter"  # where ocf_default_trace_dest puts the traces of other agents
 TRUE_WORDS = ("yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON")  # ocf_is_true
 LONGEST_LINE = 2000  # characters
 PATIENCE = 1.0  # seconds for one line to reach a log; then that log is left out for the rest of this call
@@ -24,6 +25,28 @@ def one_line(text: str, longest: int = LONGEST_LINE) -> str:
     if not text.isprintable():  # false for newlines, escapes, bidi controls and lone surrogates alike
         text = "".join(c if c.isprintable() else "?" if "\ud800" <= c <= "\udfff" else "\\x%02x" % ord(c) for c in text)
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def trace_path(name: str, action: str) -> str:
+    """Given a resource's name and an action, return where this call's trace belongs; the name may be anything, also nothing."""
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name or str(os.getpid()))
+    return "%s/%s.%s.%s" % (TRACE_FOLDER, safe, action, time.strftime("%Y-%m-%d.%H:%M:%S"))
+
+
+def unexpected(action: str, folder: str, error: Exception) -> str:
+    """Write the traceback of an exception that nobody expected into the state folder; return the one line that says where. A node that lacks
+    memory or descriptors is no matter for a report."""
+    from cjc_agent.tools import procfs
+    if procfs.words(error).endswith(procfs.LACKS):
+        return "agent: " + procfs.words(error)
+    import traceback
+    path = "%s/cjc-agent-unexpected.%s" % (folder, action)
+    words = "agent: unexpected %s: %s" % (type(error).__name__, error)
+    try:
+        statefile.write(path, traceback.format_exc().encode("utf-8", "replace"))
+    except OSError:
+        return words + ": report it"
+    return "%s: report it with %s" % (words, path)
 
 
 class Log:
@@ -65,10 +88,14 @@ class Log:
     def trace(self, text: str) -> None:
         """One line into the trace file, when there is one."""
         if self._trace >= 0:
-            _write(self._trace, "%8.3f %s\n" % (time.monotonic() - self._began, one_line(text)))
+            write(self._trace, "%8.3f %s\n" % (time.monotonic() - self._began, one_line(text)))
 
     def trace_to(self, path: str) -> None:
-        """Open the trace file (made with mode 0600; never somebody else's). One that cannot be opened is only warned about."""
+        """Open the trace file (made with mode 0600; never somebody else's). One that cannot be opened, or could hang, is only warned about."""
+        from cjc_agent.tools import mountinfo
+        if mountinfo.on_network(path):
+            self.warning("trace file %s: on a network file system, which could hang: this call is not traced" % path)
+            return
         try:
             self._trace = statefile.append_to(path)
         except OSError as error:
@@ -78,7 +105,7 @@ class Log:
         text = "%s: %s" % (level, one_line(text))
         if os.isatty(0):
             if on_stderr:
-                _write(2, "%s: %s\n" % (self._tag, text))
+                write(2, "%s: %s\n" % (self._tag, text))
             return
         now = time.strftime("%b %d %T ")
         path = self._debug_file if level == "DEBUG" and self._debug_file else self._file
@@ -87,7 +114,7 @@ class Log:
         if path:
             self._bounded("write to the log file", lambda: self._append(path, "%s %s: %s\n" % (now, self._tag, text)))
         if not self._facility and not path and on_stderr:
-            _write(2, now + text + "\n")
+            write(2, now + text + "\n")
 
     def _bounded(self, name: str, write: Callable[[], None]) -> None:
         """Write in a child that may be abandoned: a log file on a dead server, or a syslog daemon whose queue is full, would hang us, too."""
@@ -123,11 +150,12 @@ class Log:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
         except OSError:
             return  # a log that cannot be written must not change what the action answers
-        _write(descriptor, line)
+        write(descriptor, line)
         os.close(descriptor)
 
 
-def _write(descriptor: int, line: str) -> None:
+def write(descriptor: int, line: str) -> None:
+    """Write a line in one piece; one that nobody reads is lost: it must not change what the action answers."""
     try:
         os.write(descriptor, line.encode("utf-8", "replace"))
     except OSError:

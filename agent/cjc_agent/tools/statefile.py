@@ -20,7 +20,7 @@ def read(path: str) -> bytes | None:
 
     Raise Untrusted when it or its folder is not ours alone to write, when it is no plain file or too large; OSError when it cannot be read.
     """
-    where, words = _unsafe(os.path.dirname(path), shared=False)
+    where, words = unsafe(os.path.dirname(path), shared=False)
     if words:
         raise Untrusted("%s: %s: correct it" % (where, words))
     try:
@@ -43,16 +43,21 @@ def complaint(facts: os.stat_result) -> str:
     """Given what fstat(2) says of an open file, return why it is not ours alone to write, or ""."""
     if not stat.S_ISREG(facts.st_mode):
         return "not a plain file"
-    if facts.st_uid != os.geteuid():
-        return "owned by uid %d" % facts.st_uid
     if facts.st_nlink != 1:
         return "has %d hard links" % facts.st_nlink
+    return writable_by_others(facts)
+
+
+def writable_by_others(facts: os.stat_result) -> str:
+    """Given what stat(2) says, return why somebody else may write it, or ""."""
+    if facts.st_uid not in (0, os.geteuid()):
+        return "owned by uid %d" % facts.st_uid
     if facts.st_mode & 0o022:
         return "writable by others"
     return ""
 
 
-def _unsafe(folder: str, shared: bool) -> tuple[str, str]:
+def unsafe(folder: str, shared: bool) -> tuple[str, str]:
     """Return the first folder or link on the way to `folder`, itself included, that lets somebody else exchange what is in it, and words for
     how; ("", "") when there is none, or when `folder` is still to be made in a safe place. `shared`: one like /tmp will do.
     """
@@ -75,7 +80,7 @@ def _unsafe(folder: str, shared: bool) -> tuple[str, str]:
 def make_folder(folder: str, shared: bool = False) -> None:
     """Make a folder for files of ours where it is missing. Raise OSError, also when somebody else can exchange files in it."""
     for _ in ("before", "once it is there"):  # somebody else may be faster in making it
-        where, words = _unsafe(folder, shared)
+        where, words = unsafe(folder, shared)
         if words:
             raise OSError(errno.EPERM, words, where)
         os.makedirs(folder, mode=0o755, exist_ok=True)

@@ -182,3 +182,59 @@ def test_ctrl_c_is_1_and_says_what_to_do(monkeypatch, capfd):
 def test_as_a_program():
     said = subprocess.run([sys.executable, "-I", "-S", str(AGENT), "validate"], cwd="/", timeout=20, capture_output=True, text=True, env={})
     assert (said.returncode, said.stdout) == (2, "") and said.stderr.startswith("cjc-agent: parameter site: is not given")
+
+
+# -- render ------------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rendering(tmp_path):
+    """A configuration file, and the words that render it."""
+    path = tmp_path / "jobsiteA.conf"
+    path.write_text("site = jobsiteA\nsite_db = /share/job_site\nstart_timeout = 300s\n")
+    return ["render", "clusterpro", "--conf", str(path), "--group", "jobs", "--resource", "exec-jobs", "--output", str(tmp_path / "out")]
+
+
+def test_render_writes_the_scripts_and_prints_the_commands(rendering, capfd, tmp_path):
+    assert cli.main(rendering) == 0
+    said = capfd.readouterr().out
+    assert "clpcfset add rscparam exec exec-jobs parameters/timeout/start 300\n" in said and "clpcfadm.py add mon genw genw-exec-jobs\n" in said
+    start = tmp_path / "out" / "scripts" / "jobs" / "exec-jobs" / "start.sh"
+    assert "CJC_AGENT_CONF=%s\n" % (tmp_path / "jobsiteA.conf") in start.read_text()
+
+
+def test_render_as_json(rendering, capfd):
+    assert cli.main([*rendering, "--json", "--monitor", "mon1"]) == 0
+    said = json.loads(capfd.readouterr().out)
+    assert [len(said[name]) for name in ("files", "clpcfset", "clpcfadm")] == [3, 27, 27] and said["files"][2].endswith("monitor.s/mon1/genw.sh")
+
+
+def test_render_needs_no_root(rendering, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert cli.main(rendering) == 0
+
+
+@pytest.mark.parametrize("line, words", [("sitedb = /x", "line 4: unknown parameter 'sitedb'"), ("port = x", "line 4: parameter port: 'x'"),
+                                         ("stop_timeout = 3h", "CLUSTERPRO takes at most 9999 s")])
+def test_render_refuses_a_file_that_is_not_right(rendering, capfd, tmp_path, line, words):
+    (tmp_path / "jobsiteA.conf").open("a").write(line + "\n")
+    assert cli.main(rendering) == 2
+    said = capfd.readouterr()
+    assert words in said.err and said.out == "" and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("extra", [["--group", "a b"], ["--output", "/opt/nec/clusterpro/etc"], ["--output", "/usr/lib/nqs/x"], ["--conf", "/none"]])
+def test_render_refuses_what_it_cannot_do(rendering, capfd, extra):
+    assert cli.main([*rendering, *extra]) == 2
+    assert extra[1] in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["render"], ["render", "pacemaker"], ["render", "clusterpro", "--group", "g"]])
+def test_render_used_wrongly(capfd, arguments):
+    assert cli.main(arguments) == 2 and "usage: cjc-agent render" in capfd.readouterr().err
+
+
+def test_all_that_is_wrong_is_said_at_once(capfd, tmp_path):
+    (tmp_path / "x.conf").write_text("site = a\nfoo = 1\nbar\n")
+    assert cli.main(["validate", "--conf", str(tmp_path / "x.conf")]) == 2
+    assert capfd.readouterr().err.count("\n") == 2

@@ -32,7 +32,8 @@ DESIGN = [
     ("licence_pattern", "CJC", False, False, False),
     ("trace", "0", False, False, True),
 ]
-DESIGN_CONF = [("start_timeout", "180s"), ("stop_timeout", "180s"), ("monitor_timeout", "30s"), ("monitor_level", "0")]
+DESIGN_CONF = [("start_timeout", "180s"), ("stop_timeout", "180s"), ("monitor_timeout", "30s"), ("monitor_level", "0"),
+               ("monitor_expect", "auto"), ("log_limit", "255")]
 
 
 def test_the_table_is_the_designs():
@@ -58,6 +59,7 @@ def test_defaults_as_values():
     assert (made.status_running, made.status_stopped, made.user, made.environment) == ((0,), (1, 3), "root", ())
     assert (made.stop_escalation, made.licence_pattern, made.trace) == (-1.0, "CJC", False)
     assert (made.start_timeout, made.stop_timeout, made.monitor_timeout, made.monitor_level) == (180.0, 180.0, 30.0, 0)
+    assert (made.monitor_expect, made.log_limit) == ("auto", 255)
     assert made.texts == {**DEFAULTS, **GIVEN}
 
 

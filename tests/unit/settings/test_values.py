@@ -35,6 +35,7 @@ GOOD = [
     ("trace", "1", True), ("trace", "yes", True), ("trace", "ON", True), ("trace", "True", True), ("trace", "0", False), ("trace", "off", False),
     ("trace", "No", False), ("trace", "false", False),
     ("start_timeout", "1s", 1.0), ("stop_timeout", "3min", 180.0), ("monitor_timeout", "30", 30.0),
+    ("monitor_expect", "auto", "auto"), ("monitor_expect", "active", "active"), ("log_limit", "40", 40), ("log_limit", "65536", 65536),
     ("monitor_level", "0", 0), ("monitor_level", "10", 10), ("monitor_level", "20", 20),
 ]
 BAD = [
@@ -61,6 +62,7 @@ BAD = [
     *[("stop_escalation", text) for text in ("AUTO", "50%")],
     *[("trace", text) for text in ("2", "ja", "x", "-1")],
     *[(name, text) for name in ("start_timeout", "stop_timeout", "monitor_timeout") for text in ("0", "999ms", "0.5")],
+    *[("monitor_expect", text) for text in ("yes", "Active", "standby")], *[("log_limit", text) for text in ("39", "65537", "x", "-1", "1e3", "9" * 5000)],
     *[("monitor_level", text) for text in ("5", "15", "x", "-10", "010")],
 ]
 

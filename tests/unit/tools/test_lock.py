@@ -106,6 +106,36 @@ def test_is_held_by_somebody_who_has_not_written_yet(lock, path, start_python):
     assert lock.is_held() is True
 
 
+def test_the_holder_says_who_what_and_since_when(lock, path, start_python):
+    assert lock.holder() is None and lock.signature() == b""
+    child = start_python(HOLD, path, "stop")
+    holder = lock.holder()
+    assert (holder.pid, holder.what) == (child.pid, "stop") and 0 <= holder.seconds < 30
+    wait_until(lambda: lock.holder().seconds > holder.seconds)
+    os.truncate(path, 0)
+    assert (lock.holder().pid, lock.holder().what) == (child.pid, ""), "who has not written yet"
+    os.truncate(path, 0)
+    with open(path, "w") as file:
+        file.write("1 start 5\n")
+    assert (lock.holder().pid, lock.holder().what) == (child.pid, ""), "what somebody else has left says nothing of this one"
+
+
+def test_the_age_of_a_holder_is_its_process_s_and_no_clock_s(lock, path, start_python):
+    child = start_python(HOLD, path, "start")
+    with open(path, "w") as file:
+        file.write("%d start 5\n" % child.pid)  # the clock was set since
+    assert lock.holder().what == "start" and lock.holder().seconds < 30
+
+
+def test_the_signature_tells_one_taking_from_the_next(lock, path, start_python):
+    lock.take("start", Deadline(1))
+    lock.release()
+    before = lock.signature()
+    assert lock.holder() is None and before.split()[:2] == [b"%d" % os.getpid(), b"start"]
+    start_python(HOLD, path, "stop")
+    assert lock.signature() != before
+
+
 def test_is_held_takes_nothing(lock, path, start_python):
     lock.take("start", Deadline(1))
     lock.release()
@@ -116,7 +146,7 @@ def test_is_held_takes_nothing(lock, path, start_python):
 @pytest.mark.parametrize("make", [lambda path: os.symlink("/etc/passwd", path), os.mkdir, os.mkfifo])
 def test_what_is_no_lock_file_is_held_by_nobody(lock, path, make):
     make(path)
-    assert lock.is_held() is False
+    assert lock.is_held() is False and lock.signature() == b""
     assert Lock(path + "/none/x.lock").is_held() is False
 
 
