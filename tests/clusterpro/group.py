@@ -79,10 +79,9 @@ class Group:
 
     def restart(self, resource: str, generation: int) -> None:
         """A monitor wants one resource, and those after it, to be taken down and brought up again where they are."""
-        names = [one.name for one in self._resources]
         with self._recovery("resource %s is restarted" % resource, generation) as wanted:
             if wanted and self.node is not None:
-                again = self._resources[names.index(resource):]
+                again = self._resources[self.names().index(resource):]
                 occasion = Occasion("START", "RESOURCERESTART", self._occasion.server, self._occasion.previous)
                 node = self.node
                 if not self._take_down("RESOURCERESTART", again):
@@ -117,6 +116,10 @@ class Group:
             if self.state in (ONLINE, STUCK) and self._is_off():
                 with self._busy("its server %s is down" % (self.node.name if self.node else "")):
                     self._fail_over("server down")
+
+    def names(self) -> list[str]:
+        """Its resources, in the order in which they come up."""
+        return [resource.name for resource in self._resources]
 
     def forget_failure(self) -> None:
         """After somebody has looked into it."""

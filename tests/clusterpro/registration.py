@@ -73,11 +73,18 @@ def push(simulator: Simulator, folder: str = FOLDER) -> None:
 
 
 def register(simulator: Simulator, site: SiteOnCluster, lines: Mapping[str, str], tool: str = CLPCFSET, **values: object) -> list[str]:
-    """From nothing to a registered site; return the commands of `render` that were executed. Groups must not be up."""
+    """From nothing to a registered site; return the commands of `render` that were executed. Groups must not be up.
+
+    First there is a cluster with the site's group, which has its address and its disk; then all is as `render` says.
+    """
     write_conf(simulator, site, lines)
-    execute(simulator, ["rm -rf " + FOLDER, "mkdir " + FOLDER])
+    execute(simulator, ["rm -rf " + FOLDER, "mkdir " + FOLDER], "/root")
+    execute(simulator, cluster_commands([site], disk="device" not in lines))
+    push(simulator)
+    execute(simulator, ["rm -rf " + FOLDER], "/root")
     commands = render(simulator, site)[tool]
-    execute(simulator, [*cluster_commands([site], disk="device" not in lines), *commands, *in_the_lab(site, **values)])
+    simulator.nodes[0].run("clpcfctrl", "--pull", "-x", FOLDER)
+    execute(simulator, [*commands, *in_the_lab(site, **values)])
     push(simulator)
     return commands
 

@@ -15,7 +15,7 @@ from clusterpro.product import HOME, SCRIPTS
 
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 LINK, PREFIX = "eth0", 24
-UMOUNT_SECONDS = 5.0
+UMOUNT_SECONDS = 3.0
 # Tell everybody on the network at once where an address is now: an ARP request of it for itself (RFC 5227, announcement)
 ANNOUNCE = """import socket, sys
 link, address = sys.argv[1], socket.inet_aton(sys.argv[2])

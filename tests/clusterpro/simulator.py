@@ -273,9 +273,10 @@ class Simulator(Nodes):
     def _group(self, name: str, configuration: Configuration) -> Group:
         resources = [self._resource(one, configuration.resources[one]) for one in _in_order(name, configuration)]
         execs = [thing for thing in configuration.resources.values() if thing.group == name and thing.type == "exec"]
-        if len(execs) != 1:
+        if len(execs) > 1:
             raise Refused("group %s: the SIMULATOR plays groups with one exec" % name)
-        return Group(name, self, resources, execs[0].number("act/fo", 0), execs[0].values.get("act/action", NOTHING), execs[0].values["deact/action"])
+        values = execs[0].values if execs else {"act/fo": "0", "deact/action": REBOOT}
+        return Group(name, self, resources, int(values["act/fo"]), values.get("act/action", NOTHING), values["deact/action"])
 
     def _resource(self, name: str, thing: Thing) -> Resource:
         if thing.type == "exec":

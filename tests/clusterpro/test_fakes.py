@@ -46,7 +46,8 @@ class Machine:
 
     def contents(self) -> dict[str, bytes]:
         """All files of the current folder and the log."""
-        return {str(path): path.read_bytes() for folder in (self.here, self.home / "log") for path in folder.rglob("*") if path.is_file()}
+        files = [path for folder in (self.here, self.home / "log") for path in folder.rglob("*") if path.is_file() and path.suffix != ".refused"]
+        return {str(path): path.read_bytes() for path in files}
 
     def log(self) -> list[str]:
         """What clplogcmd has written, without the time."""
@@ -95,7 +96,7 @@ def test_messages_are_logged_with_their_level(machine: Machine) -> None:
 ])
 def test_what_is_not_known_of_clplogcmd_is_refused(machine: Machine, words: tuple[str, ...]) -> None:
     machine.refused("clplogcmd", *words)
-    assert machine.log() == []
+    assert machine.log() == [] and (machine.home / "log/clplogcmd.refused").read_text()
 
 
 # -- clpcfset, clpcfadm.py --------------------------------------------------------------------------------------------------------------

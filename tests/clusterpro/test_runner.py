@@ -36,8 +36,10 @@ class Bench:
             node.power_on()
         self.simulator.wait_online()
         for node in self.simulator.nodes:
-            node.sh("rm -f /etc/on-* /root/seen-*")
+            node.sh("rm -f /etc/on-*")
         assert all(self.simulator.stop_group(name) for name in self.simulator.groups)
+        for node in self.simulator.nodes:
+            node.sh("rm -f /root/seen-*")
         registration.register_stand_in(self.simulator, SITE_A, SCRIPTS, ["clpcfset add " + line for line in more], timeouts)
         self.began = time.monotonic()
 
