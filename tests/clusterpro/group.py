@@ -55,7 +55,7 @@ class Group:
 
     def start(self, node: Optional[Node] = None) -> bool:
         """Bring it up on a node, or on the first one that is on; return whether it is up (somewhere)."""
-        with self._busy("is started"):
+        with self._busy("start"):
             if self.state not in (STOPPED, FAILED):
                 return self.state == ONLINE
             targets = [node] if node else self._targets()
@@ -63,14 +63,14 @@ class Group:
 
     def stop(self) -> bool:
         """Take it down; return whether it is."""
-        with self._busy("is stopped"):
+        with self._busy("stop"):
             if self.state == ONLINE and self._take_down("GROUPSTOP"):
                 self.state = STOPPED
             return self.state in (STOPPED, FAILED)
 
     def move(self, to: Node) -> bool:
         """Take it down and bring it up on that node; return whether it is there."""
-        with self._busy("is moved to " + to.name):
+        with self._busy("move to " + to.name):
             if self.state == ONLINE and self.node is not to and to.is_on:
                 before = self.node.name if self.node else ""
                 if self._take_down("GROUPMOVE"):
@@ -79,7 +79,7 @@ class Group:
 
     def restart(self, resource: str, generation: int) -> None:
         """A monitor wants one resource, and those after it, to be taken down and brought up again where they are."""
-        with self._recovery("resource %s is restarted" % resource, generation) as wanted:
+        with self._recovery("restart of resource %s" % resource, generation) as wanted:
             if wanted and self.node is not None:
                 again = self._resources[self.names().index(resource):]
                 occasion = Occasion("START", "RESOURCERESTART", self._occasion.server, self._occasion.previous)
@@ -95,13 +95,13 @@ class Group:
 
     def fail_over(self, generation: int) -> None:
         """A monitor wants it on another node."""
-        with self._recovery("fails over", generation) as wanted:
+        with self._recovery("failover, as a monitor asks", generation) as wanted:
             if wanted:
                 self._fail_over("a monitor wants it")
 
     def final_action(self, action: str, generation: int) -> None:
         """What a monitor wants to be done last."""
-        with self._recovery("final action %s" % action, generation) as wanted:
+        with self._recovery("final action %s, as a monitor asks" % action, generation) as wanted:
             if not wanted or self.node is None:
                 return
             if action == STOP_GROUP:
@@ -114,7 +114,7 @@ class Group:
         """Its node may have been lost: if it is seen to be off, the group fails over."""
         with self._lock:
             if self.state in (ONLINE, STUCK) and self._is_off():
-                with self._busy("its server %s is down" % (self.node.name if self.node else "")):
+                with self._busy("its server %s is seen to be off" % (self.node.name if self.node else "")):
                     self._fail_over("server down")
 
     def names(self) -> list[str]:
@@ -141,13 +141,13 @@ class Group:
     def _busy(self, words: str) -> Iterator[None]:
         with self._lock:
             self.generation += 1
-            self._servers.say("", "group %s %s" % (self.name, words))
+            self._servers.say("", "group %s: %s" % (self.name, words))
             try:
                 yield
             finally:
                 self.generation += 1
                 where = " on " + self.node.name if self.node is not None and self.state != STOPPED else ""
-                self._servers.say("", "group %s: %s%s" % (self.name, self.state, where))
+                self._servers.say("", "group %s is %s%s" % (self.name, self.state, where))
 
     @contextlib.contextmanager
     def _recovery(self, words: str, generation: int) -> Iterator[bool]:

@@ -224,6 +224,7 @@ class Simulator(Nodes):
 
     def _unpack(self, node: Node, content: bytes) -> None:
         shutil.rmtree(node.path(product.SCRIPTS))
+        node.path(product.SCRIPTS).mkdir()
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for member in archive.getmembers():
                 target = node.path(product.CONFIGURATION if member.name == clpconf.FILE else "%s/%s" % (product.HOME, member.name))
