@@ -192,7 +192,11 @@ def _unreadable(stack: Stack) -> str:
     site_db = stack.settings.site_db
     if stack.deadline.left() < 3.0:  # whatever took so long is told, and no second child is left hanging
         return ""
-    result = stack.runner.call("look into the site DB", lambda: "" if os.listdir(site_db) else "", stack.deadline.part(2.0))
+
+    def look() -> str:
+        os.listdir(site_db)  # whatever is in it: only whether it can be read is asked
+        return ""
+    result = stack.runner.call("look into the site DB", look, stack.deadline.part(2.0))
     if not result.output.startswith(BROKEN):
         return ""
     return "disk: %s cannot be read: %s" % (site_db, result.words("look for I/O errors in the kernel's log"))

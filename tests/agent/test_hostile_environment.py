@@ -52,6 +52,32 @@ def test_the_wrapper_runs_in_every_shell(site: Site, traps: dict[str, str], tmp_
     assert not (tmp_path / "caught").exists()
 
 
+def clusterpro(site: Site, folder: pathlib.Path, name: str, **environment: str) -> list[object]:
+    """Arguments for subprocess.run: a script of CLUSTERPRO's, its environment."""
+    conf = folder / "site.conf"
+    conf.write_text("".join("%s = %s\n" % pair for pair in site.parameters.items()))
+    return ["/usr/lib/cjc-agent/clusterpro/" + name, dict({"CJC_AGENT_CONF": str(conf), "CLP_EVENT": "START", "HA_RSCTMP": str(site.state)}, **environment)]
+
+
+def test_nor_do_clusterpro_s_scripts_trust_it(site: Site, traps: dict[str, str], tmp_path: pathlib.Path) -> None:
+    for name in ("genw.sh", "start.sh", "genw.sh", "stop.sh", "genw.sh"):
+        script, environment = clusterpro(site, tmp_path, name, **traps)
+        done = subprocess.run([script], env=environment, capture_output=True, text=True, cwd=tmp_path / "bin")
+        assert done.returncode == 0, (name, done)
+        if name == "start.sh":
+            found = environment_of(site.daemons()["jcsim-net"])
+            assert "NQS_SITE=" + site.name in found and not [entry for entry in found if entry.startswith(("PYTHON", "LD_", "CLP_", "CJC_AGENT_CONF"))]
+    assert not (tmp_path / "caught").exists()
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_under_clusterpro(site: Site, tmp_path: pathlib.Path, closed: str) -> None:
+    for name in ("start.sh", "genw.sh", "stop.sh"):
+        script, environment = clusterpro(site, tmp_path, name)
+        assert subprocess.run(["/bin/sh", "-c", "exec %s %s" % (script, closed)], env=environment).returncode == 0, name
+    site.assert_nothing_left()
+
+
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_closed_descriptors(site: Site, closed: str) -> None:
     def run(action: str) -> int:

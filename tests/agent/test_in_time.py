@@ -24,8 +24,6 @@ def stuck(tmp_path: pathlib.Path, site: Site):  # type: ignore[no-untyped-def]
     """Make processes that have nothing to do with the site, and whose /proc/PID/environ cannot be read."""
     folder = tmp_path / "hung"
     folder.mkdir()
-    if not list(pathlib.Path("/sys/fs/fuse/connections").glob("*")):
-        subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], check=False, stderr=subprocess.DEVNULL)
     hung = HungFileSystem(folder, has_file=True)
 
     def make(number: int) -> None:

@@ -233,14 +233,7 @@ def test_stop_names_a_hostile_process_in_one_line(site: Site) -> None:
     assert_one_line_each(answer, lines)
 
 
-@pytest.fixture
-def fuse() -> None:
-    """What is needed to end FUSE mounts that hang."""
-    if not list(pathlib.Path("/sys/fs/fuse/connections").glob("*")):
-        subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], check=False, stderr=subprocess.DEVNULL)
-
-
-def test_a_hostile_mount_forges_no_line(site: Site, fuse: None) -> None:
+def test_a_hostile_mount_forges_no_line(site: Site) -> None:
     hung = HungFileSystem(site.directory, source="x" + FORGERY.replace("\udcff", ""))
     try:
         for action in ("monitor", "start", "stop"):
@@ -253,7 +246,7 @@ def test_a_hostile_mount_forges_no_line(site: Site, fuse: None) -> None:
 
 
 @pytest.mark.parametrize("path", ["%s", "/dev/..%s/file"])
-def test_a_fuse_mount_cannot_pass_for_our_disk(site: Site, fuse: None, tmp_path: pathlib.Path, path: str) -> None:
+def test_a_fuse_mount_cannot_pass_for_our_disk(site: Site, tmp_path: pathlib.Path, path: str) -> None:
     """Any user may mount one, by fusermount, and choose the source that the mount table shows: our device's name, or a path into the mount
     itself, where whoever looks at it hangs."""
     folder = tmp_path / "users"

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
-from faults.ways import given
+from faults.ways import ended, given
 from lab.neighbours import shell
 from lab.site import LINK, Site, wait_until
 
@@ -119,11 +119,8 @@ def its_link_vanishes(site: Site) -> Iterator[None]:
 def another_namespace(site: Site) -> Iterator[str]:
     """A network namespace that a process of the site's test holds open; yield its pid."""
     holder = shell(site, "echo ready; exec sleep 1000", "unshare", "--net")
-    try:
+    with ended(holder):
         yield str(holder.pid)
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def inside(pid: str, *words: str) -> None:
@@ -153,27 +150,28 @@ def sysctl(name: str, value: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def comes_undecided(site: Site) -> Iterator[None]:
+    """The address is brought up, and the kernel does not find out whether it is a duplicate."""
+    site.address("add")
+    wait_for_address(site.vip, "tentative")
+    try:
+        yield
+    finally:
+        site.address("del")
+
+
+@contextlib.contextmanager
 def tentative(site: Site) -> Iterator[None]:
     """Duplicate address detection has just begun and takes longer than anybody waits."""
-    with absent(site), sysctl("ipv6/conf/%s/dad_transmits" % LINK, "1000"):
-        site.address("add")
-        wait_for_address(site.vip, "tentative")
-        try:
-            yield
-        finally:
-            site.address("del")
+    with absent(site), sysctl("ipv6/conf/%s/dad_transmits" % LINK, "1000"), comes_undecided(site):
+        yield
 
 
 @contextlib.contextmanager
 def without_carrier(site: Site) -> Iterator[None]:
     """The cable is out when an IPv6 address comes: its detection of duplicates cannot even begin."""
-    with absent(site), link_down("vip1"):
-        site.address("add")
-        wait_for_address(site.vip, "tentative")
-        try:
-            yield
-        finally:
-            site.address("del")
+    with absent(site), link_down("vip1"), comes_undecided(site):
+        yield
 
 
 @contextlib.contextmanager
@@ -196,14 +194,20 @@ def anybody_may_bind(site: Site) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def further(address: str) -> Iterator[None]:
+    """Another address is here, too."""
+    ip("addr", "add", address, "dev", LINK)
+    try:
+        yield
+    finally:
+        ip("addr", "del", address, "dev", LINK)
+
+
+@contextlib.contextmanager
 def one_of_three_missing(site: Site) -> Iterator[None]:
     """Two of three addresses are here."""
-    with given(site, vip="%s, 10.99.0.1, 10.99.0.2" % site.vip, **SOON):
-        ip("addr", "add", "10.99.0.1/24", "dev", LINK)
-        try:
-            yield
-        finally:
-            ip("addr", "del", "10.99.0.1/24", "dev", LINK)
+    with given(site, vip="%s, 10.99.0.1, 10.99.0.2" % site.vip, **SOON), further("10.99.0.1/24"):
+        yield
 
 
 @contextlib.contextmanager
@@ -218,12 +222,8 @@ def one_missing_one_down(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def one_without_listener(site: Site) -> Iterator[None]:
     """Both addresses are here, and JobCenter listens on one of them."""
-    with given(site, vip="%s,10.99.0.1" % site.vip):
-        ip("addr", "add", "10.99.0.1/24", "dev", LINK)
-        try:
-            yield
-        finally:
-            ip("addr", "del", "10.99.0.1/24", "dev", LINK)
+    with given(site, vip="%s,10.99.0.1" % site.vip), further("10.99.0.1/24"):
+        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Iterator
 
 from faults.fault import DEGRADED, FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, See
-from faults.ways import given, moved_away, run, stops
+from faults.ways import ended, given, moved_away, run, stops
 from lab import disk as lab_disk
 from lab.neighbours import python, shell
 from lab.site import Site, wait_until
@@ -161,13 +161,11 @@ def link_names_another(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def mounted_in_another_namespace(site: Site) -> Iterator[None]:
     """A container has the disk mounted; no umount of ours reaches it."""
-    child = shell(site, "mountpoint -q %s || mount %s %s; echo ready; exec sleep 1000" % (site.directory, site.disk.path, site.directory),
-                  "unshare", "--mount", "--propagation", "private", cwd="/", env={"PATH": os.environ["PATH"]})
+    script = "mountpoint -q %s || mount %s %s; echo ready; exec sleep 1000" % (site.directory, site.disk.path, site.directory)
     try:
-        yield
+        with ended(shell(site, script, "unshare", "--mount", "--propagation", "private", cwd="/", env={"PATH": os.environ["PATH"]})):
+            yield
     finally:
-        child.kill()
-        child.wait()
         wait_until(lambda: site.disk.can_be_claimed() or site.mounted())
 
 
@@ -481,12 +479,10 @@ while True:
 @contextlib.contextmanager
 def frozen_again_and_again(site: Site) -> Iterator[None]:
     """A snapshot tool that does not take no for an answer."""
-    child = python(site, FREEZER, str(site.directory), str(os.stat(site.directory).st_dev))
     try:
-        yield
+        with ended(python(site, FREEZER, str(site.directory), str(os.stat(site.directory).st_dev))):
+            yield
     finally:
-        child.kill()
-        child.wait()
         if not site.disk.can_be_claimed():
             thaw_unmounted(site)
 

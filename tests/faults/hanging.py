@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, See
-from faults.ways import given, hung
+from faults.ways import environment, given, hung
 from lab import server
 from lab.neighbours import STUCK_IN_MMAP, python
 from lab.served import ClusterShareSite, ShareSite, StorageSite
@@ -77,17 +77,6 @@ def file_server(site: Site) -> Iterator[tuple[FileServer, pathlib.Path]]:
     finally:
         served.close()
         point.rmdir()
-
-
-@contextlib.contextmanager
-def environment(site: Site, **values: str) -> Iterator[None]:
-    """The cluster calls the agent with other values of its own."""
-    before = dict(site.environment)
-    site.environment.update(values)
-    try:
-        yield
-    finally:
-        site.environment = before
 
 
 @contextlib.contextmanager

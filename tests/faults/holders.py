@@ -11,24 +11,13 @@ from collections.abc import Iterator
 from typing import Callable
 
 from faults.fault import FAILED, RUNNING, RUNNING_10, STOP, Fault, See
-from faults.ways import hung
-from lab.neighbours import AtTerminal, python, shell
+from faults.ways import ended, hung
+from lab.neighbours import AtTerminal, end_crowd, python, shell
 from lab.site import Site, all_processes, wait_until
 
 HOLDER = "holder"
 WAIT = "print('ready', flush=True); time.sleep(1000)"
 PRIVATE = ("unshare", "--mount", "--propagation", "private")
-
-
-@contextlib.contextmanager
-def ended(*children: subprocess.Popen[bytes]) -> Iterator[None]:
-    """When the fault is over, so are they."""
-    try:
-        yield
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
 
 
 def process(script: str, **more: object) -> Callable[[Site], contextlib.AbstractContextManager[None]]:
@@ -160,9 +149,7 @@ def respawned(pause: float) -> Callable[[Site], contextlib.AbstractContextManage
             yield
         finally:
             parent.send_signal(signal.SIGSTOP)
-            subprocess.run(["pkill", "-KILL", "-P", str(parent.pid)], check=False)
-            parent.kill()
-            parent.wait()
+            end_crowd(parent)
     return inject
 
 

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_INSTALLED, NOT_PERMITTED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
-from faults.ways import given, moved_away, simulator
+from faults.ways import ended, given, moved_away, simulator
 from lab.neighbours import CROWD, LISTEN, end_crowd, python
 from lab.site import NQS_HOME, Answer, Site, all_processes, wait_until
 
@@ -164,12 +164,8 @@ def stopped_and_crowded(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def listener(site: Site, address: str, **environment: str) -> Iterator[None]:
     """Another program listens at the site's port."""
-    child = python(site, LISTEN, address or site.vip, "20816", env=environment)
-    try:
+    with ended(python(site, LISTEN, address or site.vip, "20816", env=environment)):
         yield
-    finally:
-        child.kill()
-        child.wait()
 
 
 @contextlib.contextmanager
@@ -233,16 +229,12 @@ time.sleep(1000)
 def zombies(site: Site) -> Iterator[None]:
     """All daemons have died, and whoever is their parent does not ask for their exit codes."""
     site.simulator("cjcpw", "stop")
-    parent = python(site, SUBREAPER, str(REAL), site.name, stderr=subprocess.DEVNULL)
-    pids = site.daemons().values()
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: all(state_of(pid) == "Z" for pid in pids))
-    try:
+    with ended(python(site, SUBREAPER, str(REAL), site.name, stderr=subprocess.DEVNULL)):
+        pids = site.daemons().values()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: all(state_of(pid) == "Z" for pid in pids))
         yield
-    finally:
-        parent.kill()
-        parent.wait()
 
 
 A_ZOMBIE = "import os, sys, time; os.fork() or os.execve('/bin/true', ['true'], {'NQS_SITE': sys.argv[1]}); print('ready', flush=True); time.sleep(1000)"
@@ -251,12 +243,8 @@ A_ZOMBIE = "import os, sys, time; os.fork() or os.execve('/bin/true', ['true'], 
 @contextlib.contextmanager
 def a_zombie(site: Site) -> Iterator[None]:
     """A dead process that carried NQS_SITE; its parent lives and does not ask for its exit code."""
-    parent = python(site, A_ZOMBIE, site.name)
-    try:
+    with ended(python(site, A_ZOMBIE, site.name)):
         yield
-    finally:
-        parent.kill()
-        parent.wait()
 
 
 HEADLESS = """import ctypes, os, sys, threading, time
@@ -270,12 +258,9 @@ ctypes.CDLL(None).syscall(60, 0)  # exit(2): this thread alone
 def headless(site: Site) -> Iterator[None]:
     """A daemon whose first thread has ended looks like a zombie, and works on."""
     child = python(site, HEADLESS, str(site.site_db / "nqs/daemon.conf"), env={"NQS_SITE": site.name})
-    wait_until(lambda: state_of(child.pid) == "Z")
-    try:
+    with ended(child):
+        wait_until(lambda: state_of(child.pid) == "Z")
         yield
-    finally:
-        child.kill()
-        child.wait()
 
 
 @contextlib.contextmanager
@@ -286,10 +271,9 @@ def pid_used_again(site: Site) -> Iterator[None]:
     record = json.loads(path.read_text())
     record["daemons"].append([bystander.pid, 12345])
     path.write_text(json.dumps(record))
-    yield
-    assert bystander.poll() is None, "a bystander was ended"
-    bystander.kill()
-    bystander.wait()
+    with ended(bystander):
+        yield
+        assert bystander.poll() is None, "a bystander was ended"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from faults.disk import DISK, NO_HOLD
 from faults.fault import BAD_DIRECTORY, FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, See
-from faults.ways import given, hung, run, stops
+from faults.ways import ended, given, hung, run, stops
 from lab import disk as lab_disk
 from lab.neighbours import shell
 from lab.site import Site
@@ -219,13 +219,9 @@ def unmounted_lazily(site: Site) -> Iterator[None]:
 @contextlib.contextmanager
 def unmounted_lazily_and_held(site: Site) -> Iterator[None]:
     """... and an operator's shell holds it, which no path shows any more."""
-    child = shell(site, "echo ready; exec sleep 1000", cwd=str(site.directory))
-    run("umount", "-l", str(site.directory))
-    try:
+    with ended(shell(site, "echo ready; exec sleep 1000", cwd=str(site.directory))):
+        run("umount", "-l", str(site.directory))
         yield
-    finally:
-        child.kill()
-        child.wait()
 
 
 @contextlib.contextmanager

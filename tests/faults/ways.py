@@ -22,15 +22,35 @@ def stops(site: Site) -> None:
 
 
 @contextlib.contextmanager
-def given(site: Site, **parameters: str) -> Iterator[None]:
-    """The agent is called with other parameters."""
-    before = dict(site.parameters)
-    site.parameters.update(parameters)
+def _replaced(values: dict[str, str], changes: dict[str, str]) -> Iterator[None]:
+    before = dict(values)
+    values.update(changes)
     try:
         yield
     finally:
-        site.parameters.clear()
-        site.parameters.update(before)
+        values.clear()
+        values.update(before)
+
+
+def given(site: Site, **parameters: str) -> contextlib.AbstractContextManager[None]:
+    """The agent is called with other parameters."""
+    return _replaced(site.parameters, parameters)
+
+
+def environment(site: Site, **values: str) -> contextlib.AbstractContextManager[None]:
+    """The cluster calls the agent with other values of its own."""
+    return _replaced(site.environment, values)
+
+
+@contextlib.contextmanager
+def ended(*children: subprocess.Popen[bytes]) -> Iterator[None]:
+    """When the fault is over, so are they."""
+    try:
+        yield
+    finally:
+        for child in children:
+            child.kill()
+            child.wait()
 
 
 @contextlib.contextmanager
@@ -59,8 +79,6 @@ def moved_away(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def hung(folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False) -> Iterator[HungFileSystem]:
     """A file system on `folder` whose server reads every request and answers none."""
     folder.mkdir(exist_ok=True)
-    if not list(pathlib.Path("/sys/fs/fuse/connections").glob("*")):
-        subprocess.run(["mount", "-t", "fusectl", "fusectl", "/sys/fs/fuse/connections"], check=False, stderr=subprocess.DEVNULL)
     file_system = HungFileSystem(folder, source, fstype, has_file)
     try:
         yield file_system

@@ -32,7 +32,7 @@ PARAMETERS = {  # name -> values that are right
     "start_timeout": ["180s", "1"],
     "stop_timeout": ["3min"],
     "monitor_timeout": ["30s"],
-    "monitor_level": ["0", "10", "20"],
+    "monitor_level": ["0", "10", "20"], "monitor_expect": ["auto", "active"], "log_limit": ["255", "40", "65536"],
 }
 
 CONF = ["# site A\nsite = jobsiteA\nsite_db=/share/job_site\n\n  device =/dev/sdb1\ndirectory = /share\nvip = 10.0.2.50,fd00::50\n",

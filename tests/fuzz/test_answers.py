@@ -8,7 +8,7 @@ import syslog
 import xml.etree.ElementTree as ElementTree
 
 from cjc_agent.actions import GOOD, Verdict
-from cjc_agent.frontends import cli, ocf
+from cjc_agent.frontends import cli, clusterpro, ocf
 from cjc_agent.layers.site import Site
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, State
 from cjc_agent.operator import status
@@ -141,7 +141,7 @@ def test_timeouts_of_the_cluster(monkeypatch):
     def check(drawn):
         timeout, interval = drawn
         monkeypatch.setattr(os, "environ", {"OCF_RESKEY_CRM_meta_timeout": timeout, "OCF_RESKEY_CRM_meta_interval": interval})
-        assert ocf._act("monitor", Words()).good
+        assert ocf._act("monitor", "/nonexistent", Words()).good
         milliseconds = int(timeout) if re.fullmatch("[0-9]{1,11}", timeout) else 0
         assert abs(seen["total"] - deadline.budget(milliseconds / 1000 or 30.0)) <= 1e-6 * max(1, milliseconds)
         assert seen["probing"] == (interval in ("", "0"))
@@ -161,13 +161,24 @@ def test_one_line():
     fuzz("one_line", lambda recipe: recipe.text(HOSTILE), check_words)
 
 
+def check_cut(drawn):
+    text, limit = drawn
+    said = clusterpro.cut(logging.one_line(text), limit)
+    assert is_one_line(said) and len(said.encode()) <= limit, "a surrogate would not encode"
+    assert said == logging.one_line(text) or (said.endswith("...") and logging.one_line(text).startswith(said[:-3]))
+
+
+def test_a_message_for_clplogcmd():
+    fuzz("message for clplogcmd", lambda recipe: (recipe.text(HOSTILE) * recipe.pick([1, 1, 20]), 40 + recipe.number(300)), check_cut)
+
+
 NAMES = ["HA_LOGTAG", "HA_LOGFACILITY", "HA_debug", "HA_DEBUGLOG"]
 VALUES = ["daemon", "none", "local7", "mask", "upto", "pid", "1", "/no/such/log", "info", "syslog", "ODELAY", ""]
 
 
 def test_log(monkeypatch, tmp_path):
     written = []
-    monkeypatch.setattr(logging, "_write", lambda descriptor, line: written.append(line))
+    monkeypatch.setattr(logging, "write", lambda descriptor, line: written.append(line))
     monkeypatch.setattr(logging.Log, "_bounded", lambda self, name, write: write())  # in a child we would not see it
     monkeypatch.setattr(syslog, "syslog", lambda priority, text: written.append("%s\n" % text) if 0 <= priority < 8 else None)
 

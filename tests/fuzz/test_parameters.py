@@ -67,6 +67,7 @@ CONTRACT = {
     "start_timeout": lambda value: is_seconds(value, 1), "stop_timeout": lambda value: is_seconds(value, 1),
     "monitor_timeout": lambda value: is_seconds(value, 1),
     "monitor_level": lambda value: value in (0, 10, 20),
+    "monitor_expect": lambda value: value in ("auto", "active"), "log_limit": lambda value: 40 <= value <= 65536,
 }
 
 

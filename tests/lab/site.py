@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
 import pathlib
@@ -21,8 +22,9 @@ LINK = "vip0"
 numbers = itertools.count(1)
 
 
+@functools.cache
 def prepare_node() -> None:
-    """Install the agent and the simulator (the node's overlay takes it all), and make a link for the VIPs."""
+    """Install the agent and the simulator (the node's overlay takes it all), and make a link for the VIPs. Once, whoever asks again."""
     subprocess.run(["make", "-s", "-C", str(PROJECT), "install"], check=True)
     subprocess.run([str(PROJECT / "tests/simulator/install")], check=True, stdout=subprocess.DEVNULL)
     for words in ("link add %s type veth peer name vip1", "link set vip1 up", "link set %s up"):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import ctypes
 import os
 import pathlib
 import re
@@ -25,6 +24,7 @@ import time
 
 sys.path[0] = str(pathlib.Path(__file__).resolve().parents[1])
 
+from lab.run_in_node import die_with_parent  # noqa: E402
 from mutants.mutants import MUTANTS, Mutant, agent  # noqa: E402
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ class Run:
         command = [sys.executable, str(PROJECT / "tests/lab/run_in_node.py"), sys.executable, str(pathlib.Path(__file__).parent), "--inside", str(number)]
         # a session of its own: Ctrl-C is ours to pass on
         self._node = subprocess.Popen([*command, *tests], cwd=PROJECT, env=dict(os.environ, CJC_LAB="1"), stdin=subprocess.DEVNULL,
-                                      stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_with_parent)
+                                      stdout=self._output, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=die_with_parent)
 
     def over(self) -> bool:
         """Whether it has ended; one that takes too long is ended now."""
@@ -73,10 +73,6 @@ class Run:
     def named(self, word: str) -> list[str]:
         """The tests (functions) that pytest lists at the end as FAILED or ERROR, each once."""
         return list(dict.fromkeys(re.findall(r"^%s (\S+?::\w+)" % word, self.said(), re.MULTILINE)))
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def inside(number: int, tests: list[str]) -> None:

@@ -12,6 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 AGENT = ROOT / "agent"
 IS_ROOT = os.geteuid() == 0
 PATIENCE = 10.0  # seconds; a bound for conditions that normally hold at once
+FIRST_THREAD_ENDS = """import ctypes, os, threading, time
+threading.Thread(target=lambda: (time.sleep(0.2), print('ready', flush=True), time.sleep(1000))).start()
+ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)  # exit(2): this thread alone
+"""
 
 GIVEN = {"site": "jobsiteA", "site_db": "/share/job_site"}
 # design.md, written down literally: what a record has of a site with no parameter given

@@ -9,7 +9,7 @@ import pytest
 
 from cjc_agent import actions
 from cjc_agent.actions import BAD_DIRECTORY, DEGRADED, FAILED, GOOD, MISCONFIGURED, NOT_INSTALLED, NOT_PERMITTED, STOPPED, Request, Verdict
-from cjc_agent.layers import disk
+from cjc_agent.layers import blockdisk, disk
 from cjc_agent.layers import state as layer_state
 from cjc_agent.layers.state import LayerError, State
 from cjc_agent.settings import conf_file
@@ -518,7 +518,7 @@ def test_a_bad_device_or_directory_is_taken_from_the_record(monitored, state_fol
     saved(state_folder, settings={**GIVEN, **block})
     for given in ({**block, "device": "sdb1"}, {**block, "directory": "share"}, {"device": "/dev/sdb1"}):
         stack = monitored(**given)
-        assert type(stack.disk) is disk.BlockDisk and (stack.settings.device, stack.settings.directory) == ("/dev/sdb1", "/share")
+        assert type(stack.disk) is blockdisk.BlockDisk and (stack.settings.device, stack.settings.directory) == ("/dev/sdb1", "/share")
 
 
 @pytest.mark.parametrize("given", [{"device": "sdb1", "directory": "/share"}, {"device": "/dev/sdb1", "directory": "share"}, {"device": "/dev/sdb1"}])
@@ -565,7 +565,7 @@ def test_what_cannot_be_read_may_have_been_the_disk(from_file):
     assert request.problems.keys() == {"line", "device", "directory"} and len(request.complaints) == 1
     assert type(actions.Stack(request, request.settings, None).disk) is disk.UnknownDisk
     known = from_file("site = a", "site_db = /share/a", "device = /dev/sdb1", "directory = /share", "x")
-    assert type(actions.Stack(known, known.settings, None).disk) is disk.BlockDisk
+    assert type(actions.Stack(known, known.settings, None).disk) is blockdisk.BlockDisk
 
 
 def test_an_option_that_wins_over_the_file_is_not_in_the_file(state_folder, log):

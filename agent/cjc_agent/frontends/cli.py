@@ -41,12 +41,12 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stdout.write(metadata.xml())
             sys.stdout.flush()
             return GOOD
-        conf = None if options.conf is None else conf_file.read(options.conf)
+        conf = None if options.conf is None else conf_file.read(os.path.abspath(options.conf))
         if conf and conf.errors:
             return _complain(*conf.errors)
         if conf and options.verb == "render":
             return _render(options, conf)
-        settle()  # only now: --conf may be a relative path
+        settle()  # only now: --conf and --output may be relative paths
         return _act(options, conf)
     except SystemExit as error:  # argparse has said why
         return error.code if isinstance(error.code, int) else USAGE
@@ -105,7 +105,7 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
     settings = parameters.read(given)[0]
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
     log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
-    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), "", conf)
+    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), conf.path if conf else "", conf)
     if options.verb != "stop" and request.problems:  # stop goes on with what it can use
         return _complain(*request.complaints)
     blindness = blind()
@@ -150,7 +150,7 @@ def _render(options: argparse.Namespace, conf: Conf) -> int:
     if problems:
         return _complain(*("%s: parameter %s: %s" % (conf.place(name), name, words) for name, words in problems.items()))
     try:
-        plan = render.Plan(os.path.abspath(options.conf), settings, options.group, options.resource, options.monitor or "genw-" + options.resource)
+        plan = render.Plan(conf.path, settings, options.group, options.resource, options.monitor or "genw-" + options.resource)
         products = [render.CLUSTERPRO, os.environ.get("CLP_PATH") or render.CLUSTERPRO, settings.nqs_home, settings.nqs_spool]
         paths = render.write(plan.scripts(), options.output, products, options.overwrite)
     except render.CannotRender as error:

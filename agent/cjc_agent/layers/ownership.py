@@ -120,10 +120,11 @@ def _facts_of(site: str, homes: Iterable[str]) -> Callable[[int], str]:
     wanted, mark = b"NQS_SITE=" + site.encode(), CALL_MARK.encode() + b"=1"
 
     def facts(pid: int) -> str:
-        entries = processes.environment(pid)
+        through = processes.through(pid)
+        entries = processes.environment(pid, through)
         carried = [entry for entry in entries if entry.startswith(b"NQS_SITE=")]
         flags = "" if not carried else OURS if site and carried[-1] == wanted else OTHERS
-        program = processes.link(pid, processes.through(pid) + "exe")
+        program = processes.link(pid, through + "exe")
         return flags + (CALL if mark in entries else "") + (PRODUCT if any(mountinfo.is_below(program, home) for home in homes) else "")
     return facts
 

@@ -7,7 +7,7 @@ from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
 from cjc_agent.settings import child_environment, values
 from cjc_agent.settings.parameters import DEFAULT_PORT, Settings
 from cjc_agent.tools import processes
-from cjc_agent.tools.command import STUCK, Result, Runner
+from cjc_agent.tools.command import NEVER_RAN, STUCK, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log
 from cjc_agent.tools.record import Record
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 GRACEFUL, TERM, KILL = 0.50, 0.10, 0.05  # shares of a stop's budget; the rest is the disk's
 GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
 ENOUGH = 0.3  # seconds in which a status call can answer
-NOT_EXECUTABLE, NOT_FOUND = 126, 127
 SEE_LOG = "see JobCenter's own log"
 
 
@@ -71,7 +70,7 @@ class Site:
         if answer.exit_code in self._settings.status_stopped:
             state = self._by_evidence()
             return state if state.stopped else State(FAILED, answer.words("but " + state.reason))
-        if probing and answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
+        if probing and answer.exit_code in NEVER_RAN:
             return self._by_evidence()
         return State(FAILED, answer.words("site %s: %s" % (self._settings.site, self._remedy(answer))))
 
@@ -80,7 +79,7 @@ class Site:
         settings = self._settings
         if answer.outcome == STUCK:
             return "a file system does not answer: check it - %s, %s or %s" % (settings.site_db, settings.nqs_home, settings.nqs_spool)
-        return "correct it or set `cjcpw`" if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND) else SEE_LOG
+        return "correct it or set `cjcpw`" if answer.exit_code in NEVER_RAN else SEE_LOG
 
     def _runs(self, deadline: Deadline) -> bool:
         answer = self._status(deadline)
@@ -182,7 +181,7 @@ class Site:
             answer = self._status(deadline)
             if answer.exit_code in self._settings.status_running:
                 return
-            if answer.exit_code in (NOT_EXECUTABLE, NOT_FOUND):
+            if answer.exit_code in NEVER_RAN:
                 break
         remedy, said = (self._remedy(answer), answer.words()) if answer else ("raise the operation's timeout", "no time left")
         raise LayerError("cjcpw start went well, but the site does not come up: %s - %s" % (remedy, said))

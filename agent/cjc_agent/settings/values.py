@@ -174,7 +174,7 @@ def exit_codes(given: str) -> tuple[int, ...]:
         code = _number(word)
         if not 0 <= code <= 255:
             raise ValueError("%r is no exit code: give numbers from 0 to 255, comma separated" % word)
-        if code in (126, 127):
+        if code in command.NEVER_RAN:
             raise ValueError("exit code %d means that the command could not be run: it says nothing of the site" % code)
         found.append(code)
     return tuple(found)

@@ -5,7 +5,7 @@ import errno
 import os
 import stat
 
-from cjc_agent.tools.command import TIMED_OUT, Result, Runner
+from cjc_agent.tools.command import NOT_FOUND, TIMED_OUT, Result, Runner
 from cjc_agent.tools.deadline import Deadline
 
 TYPE_CHECKING = False
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FITHAW = 0xC0045878  # ioctl, linux/fs.h
-NOT_FOUND = 127  # see Runner.run
 MMP_CLEAN, MMP_FSCK = "0xff4d4d50", "0xe24d4d50"  # mmp_sequence, linux/fs/ext4/ext4.h: nobody has it mounted; fsck is at work, or was killed
 NO_SUCH_NODE = (errno.ENOENT, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 

@@ -37,8 +37,10 @@ SHOWN_OUTPUT = 4096  # bytes kept of the beginning and of the end
 LONGEST_SAID = 200  # characters of its last line that are repeated: what it is about and what to do must not drown in it
 KILL_GRACE = 0.5  # seconds in which SIGKILL ends anything that can be ended
 
+CANNOT_RUN, NOT_FOUND = 126, 127  # exit codes, as a shell's: it cannot be executed; there is no such command
+NEVER_RAN = (CANNOT_RUN, NOT_FOUND)
+
 # how a command ended
-CANNOT_RUN = 126  # exit code, as a shell's
 EXITED, SIGNALLED, TIMED_OUT, STUCK, UNSTARTED = "exited", "signalled", "timed out", "stuck", "unstarted"
 
 
@@ -93,8 +95,8 @@ class Runner:
             environment: Optional[dict[str, str]] = None, user: str = "") -> Result:
         """Run the first of `programs` (absolute paths) that exists with `arguments`, until it ends or the deadline passes.
 
-        `user` (a login name; empty: ourselves) is looked up in the child, under the deadline. Exit code 127: none of the programs
-        exists, 126: it cannot be executed; the output says which, as a shell would.
+        `user` (a login name; empty: ourselves) is looked up in the child, under the deadline. Exit code NOT_FOUND: none of the
+        programs exists, CANNOT_RUN: it cannot be executed; the output says which, as a shell would.
         """
         values = TOOL_ENVIRONMENT if environment is None else environment
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
@@ -373,7 +375,7 @@ def _execute(programs: list[str], arguments: list[str], environment: dict[str, s
     os.umask(0o022)
     if user and user != "root":
         environment = dict(_become(user), **environment)
-    code = 127
+    code = NOT_FOUND
     for program in programs:
         try:
             os.execve(program, [program, *arguments], environment)
@@ -381,9 +383,9 @@ def _execute(programs: list[str], arguments: list[str], environment: dict[str, s
             continue
         except OSError as error:
             os.write(2, ("%s: cannot be executed: %s\n" % (program, error.strerror)).encode("utf-8", "replace"))
-            code = 126
+            code = CANNOT_RUN
             break
-    if code == 127:
+    if code == NOT_FOUND:
         os.write(2, ("%s: no such command, or its interpreter is missing\n" % ", ".join(programs)).encode("utf-8", "replace"))
     os._exit(code)
 
@@ -396,7 +398,7 @@ def _close(descriptor: int) -> None:
 
 
 def _become(user: str) -> dict[str, str]:
-    """In the child: take the user's uid, gid and groups for good; return HOME, USER and LOGNAME. Exit 126 when that cannot be done."""
+    """In the child: take the user's uid, gid and groups for good; return HOME, USER and LOGNAME. Exit CANNOT_RUN when that cannot be done."""
     import pwd
     try:
         entry = pwd.getpwnam(user)
@@ -405,7 +407,7 @@ def _become(user: str) -> dict[str, str]:
         os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
     except (KeyError, OSError) as error:
         os.write(2, ("user %s: %s\n" % (user, error)).encode("utf-8", "replace"))
-        os._exit(126)
+        os._exit(CANNOT_RUN)
     return {"HOME": entry.pw_dir, "USER": user, "LOGNAME": user}
 
 

@@ -89,7 +89,10 @@ class Lock:
             os.close(descriptor)
 
     def signature(self) -> bytes:
-        """Return what the last one who took the lock wrote into it: it differs from taking to taking. b"" where nobody ever did."""
+        """Return what the last one who took the lock wrote into it: it differs from taking to taking. b"" where nobody ever did.
+
+        As `holder`, never for a lock that this process holds.
+        """
         try:
             descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:

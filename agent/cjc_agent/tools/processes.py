@@ -87,9 +87,9 @@ def descriptors(pid: int, through: str = "") -> list[str]:
         return unless_lacking(error, [])
 
 
-def environment(pid: int) -> list[bytes]:
-    """Return the NAME=value entries a process was started with, as it has left them; empty for kernel threads and zombies."""
-    return contents(pid, through(pid) + "environ").split(b"\0")
+def environment(pid: int, through: str = "") -> list[bytes]:
+    """Return the NAME=value entries a process was started with, as it has left them (see `through`); empty for kernel threads and zombies."""
+    return contents(pid, through + "environ").split(b"\0")
 
 
 def through(pid: int) -> str:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import termios
 
@@ -14,7 +15,7 @@ from cjc_agent.layers.ownership import Look
 from cjc_agent.tools import processes
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
-from unit.helpers import PATIENCE, wait_until
+from unit.helpers import FIRST_THREAD_ENDS, PATIENCE, wait_until
 
 SITE = "unit-%d" % os.getpid()
 NOWHERE = "/no/such/nqs"
@@ -89,6 +90,15 @@ def test_our_own_calls_are_told_apart(daemon):
     process = daemon(environment={"NQS_SITE": SITE, "CJC_AGENT_CALL": "1"})
     census = take(recorded=[process.identity])
     assert list(census.calls) == [process.pid] and census.daemons == {} == census.candidates and census.evidence() == ""
+
+
+def test_who_lives_on_without_its_first_thread(start):
+    """The kernel shows its environment and its program through another thread only."""
+    child = start([sys.executable, "-c", FIRST_THREAD_ENDS], env={"NQS_SITE": SITE}, start_new_session=True, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    wait_until(lambda: processes.through(child.pid), "the end of the first thread")
+    census = take(nqs_home=os.path.dirname(os.path.realpath(sys.executable)))
+    assert list(census.candidates) == list(census.daemons) == [child.pid] and child.pid in census.product
 
 
 def test_the_recorded_and_their_descendants_are_the_sites(start, daemon, end_later):

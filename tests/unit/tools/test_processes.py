@@ -13,7 +13,7 @@ import pytest
 from cjc_agent.tools import processes, procfs
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.processes import Process
-from unit.helpers import wait_until
+from unit.helpers import FIRST_THREAD_ENDS, wait_until
 
 STAT = "%d (%s) %s 77 4711 4242 34816 4711 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2 3\n"
 
@@ -92,12 +92,6 @@ def test_alive_is_about_this_very_process(sleeper, start):
     assert not processes.alive(process(1 << 30))
 
 
-FIRST_THREAD_ENDS = """import ctypes, os, threading, time
-threading.Thread(target=lambda: (time.sleep(0.2), print('ready', flush=True), time.sleep(1000))).start()
-ctypes.CDLL(None).syscall(60 if os.uname().machine == 'x86_64' else 93, 0)  # exit(2): this thread alone
-"""
-
-
 def test_a_process_lives_as_long_as_its_last_thread(start):
     """Its first one has ended: the kernel calls it a zombie, and shows what it holds through another thread only."""
     child = start([sys.executable, "-c", FIRST_THREAD_ENDS], env={"NQS_SITE": "jobsiteA"}, stdout=subprocess.PIPE)
@@ -106,7 +100,7 @@ def test_a_process_lives_as_long_as_its_last_thread(start):
     found = processes.read(child.pid)
     assert not found.dead and processes.alive(found)
     assert processes.through(child.pid).startswith("task/") and processes.through(os.getpid()) == ""
-    assert b"NQS_SITE=jobsiteA" in processes.environment(child.pid)
+    assert b"NQS_SITE=jobsiteA" in processes.environment(child.pid, processes.through(child.pid))
     assert processes.link(child.pid, processes.through(child.pid) + "exe") == os.path.realpath(sys.executable)
     os.kill(child.pid, 9)
     assert processes.wait_gone([found], Deadline(5)) == [] and processes.through(child.pid) == ""

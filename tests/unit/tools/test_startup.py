@@ -61,7 +61,8 @@ def test_a_healthy_monitor_imports_nothing_it_does_not_need():
     """Each of these costs milliseconds of a monitor that has 15; psutil is for people's words and escalation only."""
     code = ("import sys; sys.path.insert(0, %r)\nimport cjc_agent.frontends.ocf\n"
             "print(*[name for name in ('psutil', 'json', 're', 'subprocess', 'typing', 'enum', 'signal', 'socket', 'shlex', 'argparse', 'logging', 'pwd',"
-            " 'cjc_agent.layers.ownership', 'cjc_agent.tools.holders', 'cjc_agent.frontends.cli') if name in sys.modules])" % str(AGENT))
+            " 'cjc_agent.layers.blockdisk', 'cjc_agent.layers.ownership', 'cjc_agent.tools.blockdevice', 'cjc_agent.tools.holders',"
+            " 'cjc_agent.frontends.cli') if name in sys.modules])" % str(AGENT))
     said = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=True, timeout=10, text=True, cwd="/")
     assert said.stdout.split() == []
 

@@ -1,0 +1,397 @@
+"""The scripts that `cjc-agent render clusterpro` writes, called as CLUSTERPRO calls them: on a real node, with real mounts and processes."""
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from typing import Optional
+
+import pytest
+
+from lab.hung import HungFileSystem
+from lab.site import NQS_HOME, Answer, Site, all_processes, environment_of, wait_until
+
+COMMAND = "/usr/sbin/cjc-agent"
+EVENTS = (None, "START", "FAILOVER", "RECOVER", "junk")
+DISKS, SERVERS = (None, "SUCCESS", "FAILURE"), (None, "HOME", "OTHER")
+
+
+class Server:
+    """One server of CLUSTERPRO: the site's configuration file, and its rendered scripts."""
+
+    def __init__(self, site: Site, folder: pathlib.Path) -> None:
+        self.site, self.folder = site, folder
+        self.conf = folder / "conf" / (site.name + ".conf")
+        self.conf.parent.mkdir()
+        self.configure()
+        subprocess.run([COMMAND, "render", "clusterpro", "--conf", str(self.conf), "--group", "jobs", "--resource", "exec-jobs",
+                        "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
+
+    def configure(self, *lines: str, **changes: str) -> None:
+        """Write the configuration file: the site's parameters, replaced by `changes` ("" leaves one out), then `lines`."""
+        values = {**self.site.parameters, **changes}
+        self.conf.write_text("".join("%s = %s\n" % pair for pair in values.items() if pair[1]) + "".join(line + "\n" for line in lines))
+
+    def environment(self, **variables: Optional[str]) -> dict[str, str]:
+        """What a script gets: `variables` as far as they are given, and what a shell of CLUSTERPRO's may have."""
+        return {"PATH": "/usr/bin:/bin", "NQS_SITE": "another", "HA_RSCTMP": str(self.site.state),
+                **{name: value for name, value in variables.items() if value is not None}}
+
+    def script(self, name: str) -> str:
+        """The path of a rendered script."""
+        return str(self.folder / ("scripts/monitor.s/genw-exec-jobs" if name == "genw.sh" else "scripts/jobs/exec-jobs") / name)
+
+    def call(self, name: str, **variables: Optional[str]) -> Answer:
+        """Run a script to its end."""
+        began = time.monotonic()
+        done = subprocess.run([self.script(name)], env=self.environment(**variables), capture_output=True, text=True, timeout=120, cwd="/", check=False)
+        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+    def begin(self, name: str, **variables: Optional[str]) -> subprocess.Popen[bytes]:
+        """Begin a script; its process becomes the core's."""
+        return self.site.popen(self.script(name), env=self.environment(**variables), stderr=subprocess.DEVNULL, start_new_session=True)
+
+    def start(self) -> None:
+        """Start the site; it must work."""
+        answer = self.call("start.sh", CLP_EVENT="START")
+        assert answer.code == 0, answer
+
+    def stop(self) -> None:
+        """Stop the site; it must work and leave nothing."""
+        answer = self.call("stop.sh")
+        assert answer.code == 0, answer
+        self.site.assert_nothing_left()
+
+    def cluster_mounts(self) -> None:
+        """`device` empty: CLUSTERPRO's disk resource has mounted the disk."""
+        self.configure(device="", directory="")
+        self.site.mount()
+
+
+@pytest.fixture
+def server(site: Site, tmp_path: pathlib.Path) -> Iterator[Server]:
+    made = Server(site, tmp_path)
+    yield made
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------------------------
+
+
+def expected(event: Optional[str], disk: Optional[str]) -> tuple[int, bool, str]:
+    """Of start.sh: exit code, whether it starts, words of what it says."""
+    if event == "RECOVER":
+        return 0, False, "CLP_EVENT=RECOVER: nothing to do, nothing was touched"
+    if event not in ("START", "FAILOVER"):
+        return 1, False, "%s: not called by CLUSTERPRO, nothing was touched: by hand use cjc-agent start" % (
+            "CLP_EVENT=junk" if event else "CLP_EVENT is not set")
+    if disk == "FAILURE":
+        return 1, False, "CLP_DISK=FAILURE: CLUSTERPRO's disk resource has failed, nothing was touched"
+    return 0, True, "started in "
+
+
+def test_every_event_disk_and_server(server: Server) -> None:
+    """start.sh with all 45, stop.sh with all 45 on the running site: exit code, message, and what is there afterwards."""
+    site = server.site
+    for event, disk, kind in itertools.product(EVENTS, DISKS, SERVERS):
+        variables = {"CLP_EVENT": event, "CLP_DISK": disk, "CLP_SERVER": kind}
+        code, starts, words = expected(event, disk)
+        answer = server.call("start.sh", **variables)
+        assert answer.code == code and words in answer.said and answer.said.count("\n") == 1, (variables, answer)
+        assert (site.mounted(), len(site.daemons())) == ((True, 3) if starts else (False, 0)), variables
+        if not starts:
+            assert not site.state.exists() or not list(site.state.glob("*.json")), variables
+            server.start()
+        answer = server.call("stop.sh", **variables)
+        assert answer.code == 0 and "cjc-agent stop %s: stopped in " % site.name in answer.said, (variables, answer)
+        site.assert_nothing_left()
+
+
+def test_every_variable_may_be_there(server: Server) -> None:
+    variables = {"CLP_EVENT": "FAILOVER", "CLP_DISK": "SUCCESS", "CLP_SERVER": "OTHER", "CLP_FACTOR": "GROUPFAILOVER", "CLP_SERVER_PREV": "node1",
+                 "CLP_SCRIPT_PATH": "/opt/nec/clusterpro/scripts/jobs/exec-jobs", "CLP_PATH": "/opt/nec/clusterpro", "CLP_GROUPNAME": "jobs",
+                 "CLP_RESOURCENAME": "exec-jobs"}
+    assert server.call("start.sh", **variables).code == 0
+    for pid in server.site.daemons().values():
+        assert "NQS_SITE=" + server.site.name in environment_of(pid) and not [word for word in environment_of(pid) if word.startswith("CLP_")]
+    assert server.call("genw.sh", **variables).code == 0
+    assert server.call("stop.sh", **variables).code == 0
+    server.site.assert_nothing_left()
+
+
+# -- start and stop ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cjcpw_that_does_not_start_is_1_and_leaves_nothing(server: Server) -> None:
+    server.configure(**server.site.faults("start=fail:20"))
+    answer = server.call("start.sh", CLP_EVENT="START")
+    assert answer.code == 1 and "ERROR: cjc-agent start %s: site: " % server.site.name in answer.said
+    server.site.assert_nothing_left()
+
+
+def test_a_start_that_hangs_reports_before_clusterpro_s_timeout(server: Server) -> None:
+    server.configure(start_timeout="6s", **server.site.faults("start=hang"))
+    answer = server.call("start.sh", CLP_EVENT="START")
+    assert answer.code == 1 and answer.seconds < 6 and "site: " in answer.said
+    server.site.assert_nothing_left()
+
+
+def test_a_stop_that_leaves_a_process_is_1_and_names_it(server: Server, tmp_path: pathlib.Path) -> None:
+    """One that hangs in the kernel, where KILL does not reach it."""
+    server.cluster_mounts()
+    server.configure(device="", directory="", stop_timeout="10s")
+    server.start()
+    program = pathlib.Path(NQS_HOME, "stuck-job")
+    shutil.copy("/bin/ls", program)
+    (tmp_path / "hung").mkdir()
+    hung = HungFileSystem(tmp_path / "hung")
+    try:
+        stuck = server.site.popen(str(program), str(hung.folder), env={"NQS_SITE": server.site.name}, start_new_session=True)
+        wait_until(lambda: hung.requests)
+        answer = server.call("stop.sh")
+        assert answer.code == 1 and answer.seconds < 10 and "stuck-job[%d]" % stuck.pid in answer.said
+    finally:
+        hung.close()
+        program.unlink()
+    stuck.wait()
+    assert server.call("stop.sh").code == 0 and not server.site.processes()
+
+
+def test_with_the_cluster_s_disk_nothing_is_mounted_or_unmounted(server: Server) -> None:
+    server.cluster_mounts()
+    server.start()
+    assert server.call("genw.sh").code == 0
+    assert server.call("stop.sh").code == 0
+    assert server.site.mounted() and not server.site.processes(), "the disk is CLUSTERPRO's to unmount"
+    server.site.umount()
+
+
+def test_without_the_cluster_s_disk_a_start_says_so(server: Server) -> None:
+    server.configure(device="", directory="")
+    answer = server.call("start.sh", CLP_EVENT="START")
+    assert answer.code == 1 and "disk: %s lies on no mounted file system of its own" % server.site.site_db in answer.said
+
+
+# -- genw.sh -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_standby_is_good_and_silent_unless_active_is_expected(server: Server) -> None:
+    answer = server.call("genw.sh")
+    assert (answer.code, answer.said) == (0, "")
+    server.configure(monitor_expect="active")
+    answer = server.call("genw.sh")
+    assert answer.code == 1 and "does not run here, and monitor_expect=active" in answer.said
+    server.start()
+    for level in ("0", "10", "20"):
+        server.configure(monitor_expect="active", monitor_level=level)
+        answer = server.call("genw.sh")
+        assert (answer.code, answer.said) == (0, "")
+    server.stop()
+
+
+@pytest.mark.parametrize("mounts", ["cluster", "agent"])
+def test_the_death_of_daemons_is_seen_and_not_taken_for_a_standby(server: Server, mounts: str) -> None:
+    if mounts == "cluster":
+        server.cluster_mounts()
+    server.start()
+    daemons = server.site.daemons()
+    os.kill(daemons["jcsim-net"], signal.SIGKILL)
+    wait_until(lambda: "jcsim-net" not in server.site.daemons())
+    assert server.call("genw.sh").code == 1
+    for pid in daemons.values():
+        if pid in server.site.daemons().values():
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.site.daemons())
+    answer = server.call("genw.sh")
+    assert answer.code == 1 and "site: %s was started on this node and is gone" % server.site.name in answer.said
+    assert server.call("stop.sh").code == 0
+    assert server.call("genw.sh").code == 0, "stopped in an orderly way it is a standby"
+
+
+def test_after_a_reboot_it_is_a_standby(server: Server) -> None:
+    server.start()
+    record = server.site.state / ("cjc-%s.json" % server.site.name)
+    saved = json.loads(record.read_text())
+    server.stop()
+    record.write_text(json.dumps(dict(saved, boot="of another life")))
+    record.chmod(0o600)
+    answer = server.call("genw.sh")
+    assert (answer.code, answer.said) == (0, "")
+    record.write_text(json.dumps(saved))
+    assert server.call("genw.sh").code == 1, "of this life it is not"
+
+
+@pytest.mark.parametrize("name, fault, killed", [("start.sh", "start=slow:600", "start"), ("stop.sh", "stop=slow:600", "stop")])
+def test_during_a_slow_start_or_stop_and_a_hung_one(server: Server, name: str, fault: str, killed: str) -> None:
+    """Young: good, with the reason. Older than its own timeout: bad, although nothing else has changed."""
+    if name == "stop.sh":
+        server.start()
+    server.configure(**server.site.faults(fault))
+    script = server.begin(name, CLP_EVENT="START")
+    call = "stop" if name == "stop.sh" else "start"
+    wait_until(lambda: any(pid not in server.site.daemons().values() for pid in server.site.processes()))
+    answer = server.call("genw.sh")
+    assert answer.code == 0 and "INFO: cjc-agent monitor %s: %s (pid %d) has been at work on site" % (server.site.name, call, script.pid) in answer.said
+    assert "not judged" in answer.said
+    script.send_signal(signal.SIGSTOP)  # hung: it does not even keep its own deadline
+    server.configure(start_timeout="1s", stop_timeout="1s", **server.site.faults(fault))
+    wait_until(lambda: server.call("genw.sh").code == 1)
+    answer = server.call("genw.sh")
+    assert answer.code == 1 and "longer than its timeout of 1 s" in answer.said and "pid %d" % script.pid in answer.said
+    script.kill()
+    script.wait()
+    server.configure(stop_timeout="8s")  # half of it for what the killed start has left to end by itself
+    server.stop()
+
+
+def test_a_monitor_that_runs_into_starts_and_stops_never_calls_them_bad(server: Server) -> None:
+    """Looked at all the time while the site comes and goes: no false alarm, which would restart a healthy site."""
+    watcher = server.site.popen("/bin/sh", "-c", 'while :; do "$0" || echo bad; done 2>&1', server.script("genw.sh"), env=server.environment(),
+                                stdout=subprocess.PIPE)
+    try:
+        for _ in range(5):
+            server.start()
+            server.stop()
+    finally:
+        watcher.terminate()
+    assert watcher.stdout
+    said = watcher.stdout.read().decode()
+    assert "bad" not in said, said
+
+
+# -- configuration files -----------------------------------------------------------------------------------------------------------------
+
+
+BROKEN = {
+    "unknown key": (b"devise = /dev/x\n", "unknown parameter 'devise': did you mean device?"),
+    "duplicate key": (b"vip = 10.0.0.1\n", "vip is set in line 5 already: remove one of the two"),
+    "bad value": (b"port = eighty\n", "parameter port: 'eighty' is no TCP port"),
+    "no value": (b"port =\n", "port has no value: give one, or remove the line"),
+    "no name = value": (b"port\n", "'port' is no `name = value` line"),
+    "value in EUC-JP": ("licence_pattern = 日本\n".encode("euc_jp"), "a value that is not UTF-8"),
+}
+GOOD = {"CRLF": (b"\n", b"\r\n"), "BOM": (b"site =", b"\xef\xbb\xbfsite ="), "EUC-JP comment": (b"site_db", "# 日本語ソ\nsite_db".encode("euc_jp")),
+        "Shift_JIS comment": (b"site_db", "# 日本語ソ表\nsite_db".encode("shift_jis"))}
+
+
+@pytest.mark.parametrize("how", GOOD)
+def test_files_of_all_kinds_are_read(server: Server, how: str) -> None:
+    old, new = GOOD[how]
+    text = server.conf.read_bytes()
+    assert old in text
+    server.conf.write_bytes(text.replace(old, new))
+    server.start()
+    assert server.call("genw.sh").code == 0
+    server.stop()
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_broken_file(server: Server, how: str) -> None:
+    """File and line are named; nothing is started by it; a running site is monitored and stopped by its record."""
+    line, words = BROKEN[how]
+    right = server.conf.read_bytes()
+    words = "%s line %d: %s" % (server.conf, right.count(b"\n") + 1, words)
+    server.conf.write_bytes(right + line)
+    for name in ("start.sh", "genw.sh"):
+        answer = server.call(name, CLP_EVENT="START")
+        assert answer.code == 1 and words in answer.said, answer
+    assert not server.site.mounted()
+    answer = server.call("stop.sh")
+    assert answer.code == 0 and words in answer.said and "nothing of %s runs or is mounted here" % server.site.name in answer.said
+    server.conf.write_bytes(right)
+    server.start()
+    server.conf.write_bytes(right + line)
+    answer = server.call("genw.sh")
+    assert answer.code == 0 and words in answer.said, "a slip of the pen brings no healthy site down"
+    answer = server.call("stop.sh")
+    assert answer.code == 0 and words in answer.said and ": stopping by the record" in answer.said
+    server.site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("how", ["unknown key", "bad value"])
+def test_a_stop_without_a_record_says_0_only_when_it_has_seen_that_nothing_is_there(server: Server, how: str) -> None:
+    server.start()
+    record = next(server.site.state.glob("*.json"))
+    record.unlink()
+    right = server.conf.read_bytes()
+    server.conf.write_bytes(right + BROKEN[how][0])
+    answer = server.call("stop.sh")
+    assert answer.code == 1 and "line %d" % (right.count(b"\n") + 1) in answer.said and server.site.daemons(), "not even touched"
+    for pid in server.site.daemons().values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.site.daemons())
+    answer = server.call("stop.sh")
+    assert answer.code == 1 and "mounted" in answer.said
+    server.site.umount()
+    assert server.call("stop.sh").code == 0
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda conf: conf.unlink(), "No such file or directory: write it, on every node"),
+    (lambda conf: conf.chmod(0o666), "writable by others: chown root, chmod go-w"),
+    (lambda conf: os.chown(conf, 65534, 65534), "owned by uid 65534: chown root"),
+    (lambda conf: (conf.unlink(), conf.mkdir()), "Is a directory"),
+    (lambda conf: (conf.unlink(), os.mkfifo(conf)), "not a plain file")])
+def test_a_file_that_is_not_ours_to_read(server: Server, spoil, words: str) -> None:  # type: ignore[no-untyped-def]
+    server.start()
+    spoil(server.conf)
+    answer = server.call("start.sh", CLP_EVENT="START")
+    assert answer.code == 1 and "%s: %s" % (server.conf, words) in answer.said
+    answer = server.call("genw.sh")
+    assert answer.code == 0 and words in answer.said
+    answer = server.call("stop.sh")
+    assert answer.code == 0 and words in answer.said, "by the record of what this very file has started"
+    server.site.assert_nothing_left()
+    answer = server.call("stop.sh")
+    assert answer.code == 1 and "which site this is, and so whether it is stopped, cannot be seen" in answer.said
+
+
+@pytest.fixture
+def folder() -> Iterator[pathlib.Path]:
+    """/etc/cjc-agent of the node."""
+    path = pathlib.Path("/etc/cjc-agent")
+    path.mkdir()
+    yield path
+    for file in path.iterdir():
+        file.unlink()
+    path.rmdir()
+
+
+def test_files_in_etc(server: Server, folder: pathlib.Path) -> None:
+    """Without the line in the scripts: by the resource's name, or the only one; of two that nothing chooses, neither."""
+    template = "/usr/lib/cjc-agent/clusterpro/"
+
+    def call(name: str, **variables: str) -> Answer:
+        done = subprocess.run([template + name], env=server.environment(**variables), capture_output=True, text=True, timeout=60, check=False)
+        return Answer(done.returncode, done.stdout, done.stderr, 0)
+    assert "/etc/cjc-agent holds no *.conf file" in call("genw.sh").said
+    (folder / "jobs.conf").write_text(server.conf.read_text())
+    assert call("start.sh", CLP_EVENT="START").code == 0 and server.site.daemons()
+    (folder / "other.conf").write_text("site = other\nsite_db = /srv/other/job_site\n")
+    for name in ("start.sh", "genw.sh", "stop.sh"):
+        answer = call(name, CLP_EVENT="START", CLP_RESOURCENAME="genw1")
+        assert answer.code == 1 and "holds jobs.conf, other.conf: say which is this site's" in answer.said
+    assert call("genw.sh", CLP_RESOURCENAME="jobs").code == 0 and server.site.daemons()
+    assert call("stop.sh", CLP_RESOURCENAME="jobs").code == 0
+    server.site.assert_nothing_left()
+    answer = call("stop.sh")
+    assert answer.code == 0 and "nothing of %s or other runs or is mounted here" % server.site.name in answer.said
+
+
+# -- clplogcmd ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clplogcmd_that_hangs_or_fails_changes_no_answer_and_costs_little(server: Server, tmp_path: pathlib.Path) -> None:
+    command = tmp_path / "clusterpro/bin/clplogcmd"
+    command.parent.mkdir(parents=True)
+    for text in ("exec sleep 1000", "exit 3", "kill -9 $$"):
+        command.write_text("#!/bin/sh\n%s\n" % text)
+        command.chmod(0o755)
+        answer = server.call("stop.sh", CLP_PATH=str(tmp_path / "clusterpro"))
+        assert answer.code == 0 and answer.seconds < 8
+    wait_until(lambda: "sleep" not in all_processes().values() or not [pid for pid, name in all_processes().items() if name == "clplogcmd"])
