@@ -13,5 +13,7 @@
     client.py         the user's side: asks every 10 ms, submits jobs            night_jobs.py   jobs that testify
     room.py           a cluster that outlives the command (`make cluster-up`)    untouched.py    what it means that a site was left alone
 
+The nodes do without Pacemaker, too: tests/clusterpro puts something else on them.
+
 All of it lives in a room of its own: a throwaway node made by tests/lab/run_in_node.py. When that ends, however it ends, all is gone.
 """

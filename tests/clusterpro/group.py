@@ -58,7 +58,7 @@ class Group:
         with self._busy("start"):
             if self.state not in (STOPPED, FAILED):
                 return self.state == ONLINE
-            targets = [node] if node else self._targets()
+            targets = [target for target in self._targets() if target is (node or target)]
             return bool(targets) and self._bring_up(targets[0], Occasion("START"))
 
     def stop(self) -> bool:
@@ -71,7 +71,7 @@ class Group:
     def move(self, to: Node) -> bool:
         """Take it down and bring it up on that node; return whether it is there."""
         with self._busy("move to " + to.name):
-            if self.state == ONLINE and self.node is not to and to.is_on:
+            if self.state == ONLINE and self.node is not to and to in self._targets():
                 before = self.node.name if self.node else ""
                 if self._take_down("GROUPMOVE"):
                     self._bring_up(to, Occasion("START", previous=before))

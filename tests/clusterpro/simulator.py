@@ -30,7 +30,7 @@ NEEDED = {"exec": ("parameters/act/sync", "parameters/deact/sync", "act/retry", 
           "genw": ("parameters/sync", "parameters/normalval", "polling/interval", "polling/timeout", "polling/reconfirmation", "polling/timing",
                    "emergency/threshold/restart", "emergency/threshold/fo", "emergency/action")}
 PLAYED = {"act/action": (NOTHING, STOP_GROUP, SHUT_DOWN, REBOOT, PANIC), "deact/action": (NOTHING, SHUT_DOWN, REBOOT, PANIC),
-          "emergency/action": (NOTHING, STOP_GROUP, SHUT_DOWN, REBOOT, PANIC)}
+          "emergency/action": (NOTHING, STOP_GROUP, SHUT_DOWN, REBOOT, PANIC), "parameters/sync": ("1",)}
 
 
 def missing_programs() -> list[str]:
@@ -42,7 +42,8 @@ class Simulator(Nodes):
     """Two nodes under the SIMULATOR. Nothing runs before a configuration is pushed from a node (registration.py) and groups are started.
 
     `tell` is called, from any thread, with a node's name ("" for the whole) and what the SIMULATOR does. The disk resource of a group is
-    the disk of the site that has the group's name.
+    the disk of the site that has the group's name. A server that has lost its power is noticed as soon as it is seen to be off: how long the
+    product takes for that is not played, and neither is what it does when servers only cannot hear each other.
     """
 
     def __init__(self, sites: Sequence[SiteOnCluster] = (lab.SITE_A,), tell: Optional[Callable[[str, str], None]] = None) -> None:

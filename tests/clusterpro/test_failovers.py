@@ -136,6 +136,7 @@ def test_twenty_group_failovers_under_a_stream_of_jobs(simulator: Simulator) -> 
                 there = drill.cluster.others(here)[0].name
                 event(drill, simulator, here, there, roles)
                 failovers += 1
+        assert len(drill.client.acknowledged(GROUP)) > 100
     assert failovers == 20
     assert {(run.code, run.killed) for run in simulator.runs if run.name == "stop.sh"} == {(0, False)}
 

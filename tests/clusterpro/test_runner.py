@@ -291,6 +291,20 @@ def test_a_server_lost_while_its_group_comes_up_and_while_it_goes_down(bench: Be
     assert bench.order("down") == [("node1", "down")] * 2
 
 
+def test_a_group_goes_to_no_server_that_is_off(bench: Bench) -> None:
+    bench.begin()
+    bench.node2.power_cut()
+    assert not bench.simulator.start_group(GROUP, "node2") and bench.state()[0] == STOPPED
+    assert bench.simulator.start_group(GROUP) and not bench.simulator.move_group(GROUP, "node2") and bench.state() == (ONLINE, "node1")
+    bench.node1.power_cut()
+    wait_until(lambda: bench.state()[0] == FAILED)
+    bench.node1.power_on()
+    bench.node2.power_on()
+    bench.simulator.wait_online()
+    bench.simulator.idle()
+    assert bench.state()[0] == FAILED and len(bench.codes("start.sh")) == 1, "a server that is back gets nothing"
+
+
 def test_what_is_pushed_is_on_both_nodes_and_can_be_pulled(bench: Bench) -> None:
     bench.begin()
     wanted = bench.node1.sh("cd %s && cat clp.conf && find scripts -type f | sort" % registration.FOLDER)
@@ -312,4 +326,10 @@ def test_nothing_is_pushed_while_a_group_is_up_or_a_server_is_off_or_what_cannot
     bench.simulator.wait_online()
     registration.execute(bench.simulator, ["clpcfset add rscparam exec %s deact/action 3" % EXEC])
     with pytest.raises(CommandFailed, match="does not play deact/action 3"):
+        registration.push(bench.simulator)
+    registration.execute(bench.simulator, ["clpcfset add rscparam exec %s deact/action 5" % EXEC, "clpcfset add mon genw other",
+                                           "clpcfset add monparam genw other parameters/path genw.sh", "clpcfset add monparam genw other target " + EXEC,
+                                           "clpcfset add monparam genw other relation/type grp", "clpcfset add monparam genw other relation/name " + GROUP,
+                                           "cp -r scripts/monitor.s/%s scripts/monitor.s/other" % MONITOR])
+    with pytest.raises(CommandFailed, match="other: set parameters/sync .*: the default is not known"):
         registration.push(bench.simulator)
