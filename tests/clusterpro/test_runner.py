@@ -32,12 +32,11 @@ class Bench:
 
     def begin(self, *more: str, timeouts: int = 30) -> None:
         """Everything mended, the group registered with these further clpcfset lines, and not started."""
-        for node in self.simulator.nodes:
-            node.power_on()
-        self.simulator.wait_online()
+        self.simulator.rejoin()
         for node in self.simulator.nodes:
             node.sh("rm -f /etc/on-*")
         assert all(self.simulator.stop_group(name) for name in self.simulator.groups)
+        self.simulator.rejoin()  # a stop that was too slow has rebooted a node
         for node in self.simulator.nodes:
             node.sh("rm -f /root/seen-*")
         registration.register_stand_in(self.simulator, SITE_A, SCRIPTS, ["clpcfset add " + line for line in more], timeouts)
@@ -129,7 +128,7 @@ def test_with_sync_0_nobody_waits_for_start(bench: Bench) -> None:
 # -- activation fails ---------------------------------------------------------------------------------------------------------------------
 
 def test_a_start_that_hangs_is_killed_with_its_children_and_the_group_fails_over(bench: Bench) -> None:
-    bench.begin(timeouts=1)
+    bench.begin(timeouts=2)
     bench.on("start.sh", "sleep 61; exit 0", "node1")
     assert bench.simulator.start_group(GROUP) and bench.state() == (ONLINE, "node2")
     assert bench.codes("start.sh") == [("node1", "killed"), ("node2", 0)] and bench.codes("stop.sh") == [("node1", 0)]
@@ -163,7 +162,7 @@ def test_without_failovers_the_group_stays_down(bench: Bench) -> None:
 
 @pytest.mark.parametrize("how", ["exit 1", "sleep 61", "kill -9 $$"])
 def test_a_stop_that_fails_reboots_the_node_and_only_then_the_group_goes_elsewhere(bench: Bench, how: str) -> None:
-    bench.begin(timeouts=1)
+    bench.begin(timeouts=2)
     assert bench.simulator.start_group(GROUP)
     bench.on("stop.sh", how)
     assert bench.simulator.move_group(GROUP, "node2")
@@ -224,7 +223,7 @@ def test_one_bad_answer_between_good_ones_is_nothing(bench: Bench) -> None:
 
 
 def test_a_monitor_that_hangs_is_killed_and_bad(bench: Bench) -> None:
-    bench.begin("monparam genw %s polling/reconfirmation 0" % MONITOR, timeouts=1)
+    bench.begin("monparam genw %s polling/reconfirmation 0" % MONITOR, timeouts=2)
     bench.on("genw.sh", "sleep 61", "node1")
     assert bench.simulator.start_group(GROUP)
     wait_until(lambda: bench.codes("start.sh") == [("node1", 0)] * 2)
