@@ -1,6 +1,7 @@
 """The SIMULATOR of CLUSTERPRO on the lab's nodes: distributes the configuration, runs groups and monitors by it, sees servers go down."""
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
 import shutil
@@ -71,6 +72,8 @@ class Simulator(Nodes):
         """End the SIMULATOR, then the nodes."""
         self.closed = True
         self._end_monitors()
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)  # else who waits in accept() waits on, and may get what takes the descriptor's number next
         self._server.close()
         super().down()
 
