@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 
-from cjc_agent.layers.disk import disk_of
+from cjc_agent.layers.disks import disk_of
 from cjc_agent.layers.site import Site
 from cjc_agent.layers.state import LayerError
 from cjc_agent.layers.vip import Vip

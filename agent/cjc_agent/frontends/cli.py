@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
             return _render(options, conf)
         settle()  # only now: --conf and --output may be relative paths
         return _act(options, conf)
-    except SystemExit as error:  # argparse has said why
+    except SystemExit as error:  # argparse has said why; nobody flushes that for us (os._exit in __main__)
+        sys.stdout.flush()
         return error.code if isinstance(error.code, int) else USAGE
     except KeyboardInterrupt:
         print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)

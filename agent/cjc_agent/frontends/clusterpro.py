@@ -161,7 +161,10 @@ def _not_seen_stopped(request: Request) -> str:
     if work:
         return _words(work, request.settings.site)
     verdict = actions.monitor(request, 0, probing=True)
-    return "" if verdict.outcome == STOPPED else verdict.reason or "site %s runs here" % request.settings.site
+    if verdict.outcome == STOPPED:
+        return ""
+    runs = verdict.good or verdict.reason in request.complaints  # that it runs with parameters that are wrong
+    return "site %s runs here" % request.settings.site if runs else verdict.reason
 
 
 # -- monitor -----------------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError, State
-from cjc_agent.settings import values
 from cjc_agent.settings.parameters import Settings
 from cjc_agent.tools import mountinfo
 from cjc_agent.tools.command import Result, Runner
@@ -314,16 +313,3 @@ def _named(mounts: list[mountinfo.Mount]) -> str:
     """Given mounts, name the first few of them, with their verb."""
     words = ", ".join(mount.words() for mount in mounts[:3])
     return "%s %s" % (words, "is" if len(mounts) == 1 else "are")
-
-
-def disk_of(settings: Settings, runner: Runner, log: Log, deadline: Deadline, resolved: Optional[dict[str, str]] = None, known: bool = True) -> Disk:
-    """Given the settings, return the kind of disk they name; `resolved` is the record's `disk`. `known` false: `device` or `directory` is bad."""
-    kind: type[Disk] = ClusterDisk
-    if not known:
-        kind = UnknownDisk
-    elif settings.device and settings.directory and values.is_network(settings.device):
-        kind = NetworkDisk
-    elif settings.device and settings.directory:
-        from cjc_agent.layers.blockdisk import BlockDisk  # builds on what is here; the other kinds need neither it nor its tools
-        kind = BlockDisk
-    return kind(settings, runner, log, deadline, dict(resolved or {}))

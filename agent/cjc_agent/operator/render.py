@@ -153,11 +153,11 @@ def words(plan: Plan, paths: list[str], folder: str) -> str:
     conf = shlex.quote(plan.conf)
     return "\n".join([
         "# written:", *("#   " + path for path in paths), "#",
-        "# 1. Every server has cjc-agent (make install) and %s (root's, not writable by others). On each: cjc-agent validate --conf %s" % (conf, conf),
-        "# 2. The cluster's configuration as it is, then the new resources in it: one of the two blocks, in that folder.",
-        "#    clpcfctrl --pull -x %s && cd %s" % (shlex.quote(folder), shlex.quote(folder)),
+        "# 1. Every server needs cjc-agent (make install) and %s (root's, not writable by others). On each:" % conf,
+        "#    cjc-agent validate --conf %s" % conf,
+        "# 2. That folder also has to hold the cluster's clp.conf as it is (clpcfctrl --pull -x %s). In it, one of these two blocks:" % shlex.quote(folder),
         "#", "# CLUSTERPRO X 4 (clpcfset):", *plan.clpcfset(),
         "#", "# CLUSTERPRO X 5.1 and later (clpcfadm.py):", *plan.clpcfadm(), "#",
-        "# 3. Distribute it, with the cluster suspended or stopped as CLUSTERPRO's manual asks for it:",
+        "# 3. Distribute it, the cluster suspended or stopped as CLUSTERPRO asks for it:",
         "#    clpcfctrl --push -x %s" % shlex.quote(folder),
         "# The timeouts are made from %s: after a change of start_timeout, stop_timeout or monitor_timeout render again." % conf])

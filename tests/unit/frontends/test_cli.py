@@ -238,3 +238,9 @@ def test_all_that_is_wrong_is_said_at_once(capfd, tmp_path):
     (tmp_path / "x.conf").write_text("site = a\nfoo = 1\nbar\n")
     assert cli.main(["validate", "--conf", str(tmp_path / "x.conf")]) == 2
     assert capfd.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize("arguments, words", [(["--help"], "usage: cjc-agent"), (["render", "--help"], "--overwrite"), (["--version"], VERSION)])
+def test_help_reaches_a_pipe(arguments, words):
+    done = subprocess.run([sys.executable, "-I", "-S", str(AGENT), *arguments], capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 0 and words in done.stdout

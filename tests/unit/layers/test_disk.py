@@ -7,7 +7,8 @@ import pytest
 
 from cjc_agent.layers import disk as module
 from cjc_agent.layers.blockdisk import BlockDisk
-from cjc_agent.layers.disk import ClusterDisk, NetworkDisk, UnknownDisk, disk_of
+from cjc_agent.layers.disk import ClusterDisk, NetworkDisk, UnknownDisk
+from cjc_agent.layers.disks import disk_of
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
 from cjc_agent.tools import blockdevice, mountinfo, processes
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, UNSTARTED, Result
