@@ -19,11 +19,13 @@ help:  ## list the targets
 	@echo
 	@echo "  install honours DESTDIR, PREFIX ($(PREFIX)), PYTHON ($(PYTHON)) and OCF_DIR ($(OCF_DIR))"
 
-.PHONY: demo demo-single
+.PHONY: demo demo-single demo-clusterpro
 demo: $(VENV)/ready  ## the story: a site fails over on a real two-node cluster, under load (root, Debian; KEEP=1 leaves it up)
 	@$(if $(KEEP),$(CLUSTER) demo,$(LAB) $(VENV)/bin/python tests/demo/failover.py)
 demo-single: $(VENV)/ready  ## one node only: a site started, hurt, recovered, stopped (root, Debian)
 	@$(LAB) $(VENV)/bin/python tests/demo/single.py
+demo-clusterpro: $(VENV)/ready  ## the story with CLUSTERPRO's scripts, under a SIMULATOR of CLUSTERPRO (root, Debian)
+	@$(LAB) $(VENV)/bin/python tests/demo/clusterpro.py
 
 NODES ?= 2
 NODE  ?= node1

@@ -1,23 +1,22 @@
-"""A cluster: nodes, network, power, shared disks and sites. What tests, the demo and `make cluster-up` hold in their hands."""
+"""A Pacemaker cluster: nodes with corosync and Pacemaker on them. What tests, the demo and `make cluster-up` hold in their hands."""
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
 import subprocess
-import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Callable, Optional
+from typing import Optional
 
-from cluster import image, network
-from cluster.node import Node, NotOff
-from cluster.power import ALIVE, PowerController
+from cluster import image
+from cluster.node import Node
+from cluster.nodes import ONLINE_SECONDS, ROOM, SITE_A, SITE_B, Nodes, SiteOnCluster, WaitedInVain
+from cluster.power import ALIVE
 from lab.site import missing
 
-ROOM = pathlib.Path("/mnt/cluster")
-ONLINE_SECONDS = 60.0
+__all__ = ["ROOM", "SITE_A", "SITE_B", "Cluster", "SiteOnCluster", "Status", "WaitedInVain", "missing_programs"]
+
 PACKAGES = {"corosync": "corosync", "pacemakerd": "pacemaker", "crm_mon": "pacemaker-cli-utils", "crm": "crmsh", "modprobe": "kmod",
             "ip": "iproute2", "mkfs.ext4": "e2fsprogs", "nsenter": "util-linux", "mount": "mount", "make": "make"}
 
@@ -27,87 +26,18 @@ def missing_programs() -> list[str]:
     return missing(PACKAGES)
 
 
-@dataclass(frozen=True)
-class SiteOnCluster:
-    """A cluster site and where it lives. Its resource group has its name; `disk` is the name of its shared disk, /dev/DISK."""
-
-    name: str = "jobsiteA"
-    vip: str = "10.0.2.50"
-    disk: str = "sdb1"
-    directory: str = "/share"
-    db: str = "job_site"
-    port: int = 20816
-
-    @property
-    def site_db(self) -> str:
-        """Absolute path of the site DB."""
-        return "%s/%s" % (self.directory, self.db)
-
-
-SITE_A = SiteOnCluster()
-SITE_B = SiteOnCluster("jobsiteB", "10.0.2.51", "sdc1", "/share2")
-
-
-class WaitedInVain(AssertionError):
-    """What was waited for did not come; the text shows the cluster as it was then."""
-
-
-class Cluster:
+class Cluster(Nodes):
     """A running cluster of `count` nodes; `token` in milliseconds is corosync's. Made in a room (run_in_node.py), as root."""
 
     def __init__(self, count: int = 2, sites: Sequence[SiteOnCluster] = (SITE_A,), token: int = 1000, megabytes: int = 64) -> None:
-        self.sites = list(sites)
-        ROOM.mkdir(exist_ok=True)
-        for name in ("disks", "power", "witness"):
-            (ROOM / name).mkdir()
-        names = ["node%d" % number for number in range(1, count + 1)]
-        lower = image.build(ROOM, names, token, sorted({site.directory for site in sites}))
-        network.build()
-        self.images = {share: _make_image(share, megabytes) for share in sorted({site.disk for site in sites})}
-        self.nodes = [Node(name, number, ROOM, lower, self.images) for number, name in enumerate(names, 1)]
-        self.power = PowerController(self.nodes, ROOM / "power/socket")
+        self._token = token
+        super().__init__(count, sites, megabytes)
 
-    # -- up and down --------------------------------------------------------------------------------------------------------------
-
-    def up(self) -> None:
-        """Switch all nodes on, wait until they are online, make the sites."""
-        for node in self.nodes:
-            node.power_on()
-        self.wait_online()
-        for site in self.sites:
-            self._make_site(site)
-
-    def down(self) -> None:
-        """End everything that was made, and see that it is gone. Raise NotOff, after the rest is down, for a node that does not go."""
-        self.power.close()
-        troubles: list[NotOff] = []
-        for node in self.nodes:
-            try:
-                node.power_cut()
-            except NotOff as trouble:
-                troubles.append(trouble)
-            node.close()
-        network.remove()
-        subprocess.run(["rm", "-rf", str(ROOM)], check=True)
-        if troubles:
-            raise troubles[0]
-
-    def _make_site(self, site: SiteOnCluster) -> None:
-        first, *others = self.nodes
-        make = "/usr/lib/nqs/cjcmksite -d %s -n %s" % (site.site_db, site.name)
-        first.sh("mount /dev/%s %s && %s -i %s -p %d && umount %s" % (site.disk, site.directory, make, site.vip, site.port, site.directory))
-        for node in others:
-            node.sh("%s -r" % make)
+    def install(self, root: pathlib.Path, names: Sequence[str]) -> None:
+        """corosync's and Pacemaker's files, and the fence agent."""
+        image.install_pacemaker(root, names, self._token)
 
     # -- what the cluster believes ------------------------------------------------------------------------------------------------
-
-    def node(self, name: str) -> Node:
-        """The node of that name."""
-        return self.power.nodes[name]
-
-    def others(self, name: str) -> list[Node]:
-        """All nodes but that one."""
-        return [node for node in self.nodes if node.name != name]
 
     def status(self, node: Optional[Node] = None) -> Status:
         """What crm_mon says on `node`, or on the first node where it says anything."""
@@ -120,14 +50,6 @@ class Cluster:
             except (subprocess.SubprocessError, RuntimeError, ElementTree.ParseError):
                 continue
         return Status()
-
-    def wait(self, condition: Callable[[], object], what: str, seconds: float = 60.0, every: float = 0.1) -> None:
-        """Wait until a condition holds; raise WaitedInVain with what the cluster looks like."""
-        end = time.monotonic() + seconds
-        while not condition():
-            if time.monotonic() > end:
-                raise WaitedInVain("waited %.0f s in vain until %s\n%s" % (seconds, what, self.words()))
-            time.sleep(every)
 
     def wait_online(self) -> None:
         """Wait until every node is an online member in the eyes of every node."""
@@ -190,19 +112,40 @@ class Cluster:
         node.run("crm_resource", "--cleanup")
         self.idle()
 
-    def words(self) -> str:
-        """The cluster as crm_mon shows it on each node, and the newest errors: for the message of a failed test."""
-        parts = []
-        for node in self.nodes:
-            if node.init_pid is None:
-                parts.append("== %s is off" % node.name)
-                continue
-            try:
-                parts.append("== %s\n%s" % (node.name, node.sh("crm_mon -1rf 2>&1; grep -E 'error|warning' /var/log/pacemaker/pacemaker.log | tail -n 15",
-                                                               check=False, timeout=30)))
-            except (subprocess.SubprocessError, RuntimeError) as error:
-                parts.append("== %s: %s" % (node.name, error))
-        return "\n".join(parts)
+    def tells(self) -> str:
+        """The cluster as crm_mon shows it, and the newest errors."""
+        return "crm_mon -1rf 2>&1; grep -E 'error|warning' /var/log/pacemaker/pacemaker.log | tail -n 15"
+
+    # -- what a drill asks of a cluster -------------------------------------------------------------------------------------------
+
+    def start(self, site: SiteOnCluster) -> None:
+        """Have the site's group started."""
+        self.crm("resource", "start", site.name)
+
+    def stop(self, sites: Sequence[SiteOnCluster]) -> None:
+        """Have these sites' groups stopped; return when they are."""
+        for site in sites:
+            self.crm("resource", "stop", site.name)
+        self.idle()
+
+    def move(self, site: SiteOnCluster, node: str) -> None:
+        """Have the site's group moved; moved() clears the constraint that this leaves behind."""
+        self.crm("resource", "move", site.name, node)
+
+    def moved(self, site: SiteOnCluster) -> None:
+        """Clear what a move has left behind."""
+        self.idle()
+        self.crm("resource", "clear", site.name)
+
+    def standby(self, node: str) -> None:
+        """Put a node into standby."""
+        self.crm("node", "standby", node)
+
+    def clean_up(self) -> None:
+        """Have past failures forgotten."""
+        self.idle()
+        self.crm("resource", "cleanup")
+        self.idle()
 
 
 @dataclass(frozen=True)
@@ -226,12 +169,3 @@ class Status:
                       frozenset(row.get("name", "") for row in nodes if row.get("unclean") == "true"),
                       {row.get("id", ""): [node.get("name", "") for node in row.findall("node")] for row in resources if row.get("active") == "true"},
                       frozenset(row.get("id", "") for row in resources if row.get("failed") == "true"))
-
-
-def _make_image(share: str, megabytes: int) -> pathlib.Path:
-    """`CJC_LAB_NAME` in the environment becomes part of the name: so one lab's loop devices can be told from another's."""
-    path = ROOM / "disks" / (share + os.environ.get("CJC_LAB_NAME", ""))
-    with open(path, "wb") as file:
-        file.truncate(megabytes << 20)
-    subprocess.run(["mkfs.ext4", "-q", "-F", str(path)], check=True, stdout=subprocess.DEVNULL)
-    return path

@@ -14,8 +14,8 @@ from typing import Callable, Optional
 
 from cluster import night_jobs
 from cluster.client import Client
-from cluster.cluster import ROOM, Cluster, SiteOnCluster
 from cluster.node import Node
+from cluster.nodes import ROOM, Nodes, SiteOnCluster
 from cluster.observer import DAEMON_PREFIX, ROLES, Event, Observer, Violation, site_of
 
 RECOVERY_SECONDS = 60.0
@@ -63,9 +63,12 @@ class Verdict:
 
 
 class Drill:
-    """`with Drill(cluster)`: a client asks the sites and, with `jobs_per_second`, submits jobs; an observer watches the nodes."""
+    """`with Drill(cluster)`: a client asks the sites and, with `jobs_per_second`, submits jobs; an observer watches the nodes.
 
-    def __init__(self, cluster: Cluster, jobs_per_second: float = 0.0, job_seconds: float = 0.3,
+    What it asks of the cluster are the verbs of Nodes; standby() and kill_corosync() are Pacemaker's alone.
+    """
+
+    def __init__(self, cluster: Nodes, jobs_per_second: float = 0.0, job_seconds: float = 0.3,
                  on_event: Optional[Callable[[Event], None]] = None, on_violation: Optional[Callable[[Violation], None]] = None) -> None:
         self.cluster = cluster
         self.site = cluster.sites[0]
@@ -123,11 +126,10 @@ class Drill:
         """Move the site's group by hand, as the operator does; the constraint that this leaves behind is cleared."""
         site = site or self.site
         before, since = self.where(site), time.monotonic()
-        self.cluster.crm("resource", "move", site.name, to)
+        self.cluster.move(site, to)
         self.wait_serving(to, site)
         outage = self.outage("move", before, since, site)
-        self.cluster.idle()
-        self.cluster.crm("resource", "clear", site.name)
+        self.cluster.moved(site)
         return outage
 
     def bring(self, node: str, site: Optional[SiteOnCluster] = None) -> None:
@@ -138,7 +140,7 @@ class Drill:
     def standby(self, node: str) -> Outage:
         """Put a node into standby, as before maintenance of the machine."""
         before, since = self.where(), time.monotonic()
-        self.cluster.crm("node", "standby", node)
+        self.cluster.standby(node)  # type: ignore[attr-defined]
         outage = self._taken_over("standby", before, node, since)
         self.cluster.idle()
         return outage
@@ -199,14 +201,11 @@ class Drill:
 
     def clean_up(self) -> None:
         """Have the cluster forget past failures, as the operator does after having read them."""
-        self.cluster.idle()
-        self.cluster.crm("resource", "cleanup")
-        self.cluster.idle()
+        self.cluster.clean_up()
 
     def rejoined(self) -> None:
         """Wait until all nodes are members again and nothing is left to do."""
-        self.cluster.wait_online()
-        self.cluster.idle()
+        self.cluster.rejoin()
 
     # -- the end ------------------------------------------------------------------------------------------------------------------
 
@@ -232,9 +231,7 @@ class Drill:
         """Settle the jobs, check the databases, stop all groups, check the file systems. The sites are down afterwards."""
         accounts = self.settle()
         integrity = {site.name: self._integrity(site) for site in self.cluster.sites}
-        for site in self.cluster.sites:
-            self.cluster.crm("resource", "stop", site.name)
-        self.cluster.idle()
+        self.cluster.stop(self.cluster.sites)
         fsck = {disk: fsck_complaint(str(image)) for disk, image in self.cluster.images.items()}
         return Verdict(accounts, self.observer.counts(), self.observer.samples, self.observer.longest_gap, integrity, fsck)
 

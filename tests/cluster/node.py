@@ -165,6 +165,13 @@ class Node:
         """Run a line of shell on the node; return what it printed."""
         return self.run("/bin/sh", "-c", script, check=check, timeout=timeout).stdout
 
+    def answers(self) -> bool:
+        """Whether a command can be run on it."""
+        try:
+            return self.run("/bin/true", check=False, timeout=10).returncode == 0
+        except (RuntimeError, subprocess.SubprocessError):
+            return False
+
     def path(self, path: str) -> pathlib.Path:
         """A file of the node as the room sees it."""
         return pathlib.Path("/proc/%s/root%s" % (self.init_pid, path))

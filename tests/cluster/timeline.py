@@ -39,9 +39,9 @@ class Timeline:
         self._lock = threading.Lock()
         self._node_colours: dict[str, str] = {}
 
-    def tell(self, words: str, style: str = "") -> None:
-        """One line of the story; what does not fit goes on below. `style`: good, bad, dim, bold or nothing."""
-        self._print(monotonic(), "", words, style)
+    def tell(self, words: str, style: str = "", node: str = "") -> None:
+        """One line of the story (of a node); what does not fit goes on below. `style`: good, bad, dim, bold or nothing."""
+        self._print(monotonic(), node, words, style)
 
     def event(self, event: Event) -> None:
         """One line: when, where, what. For Observer(on_event=...)."""
