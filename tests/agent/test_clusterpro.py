@@ -1,6 +1,7 @@
 """The scripts that `cjc-agent render clusterpro` writes, called as CLUSTERPRO calls them: on a real node, with real mounts and processes."""
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,7 +16,7 @@ from typing import Optional
 import pytest
 
 from lab.hung import HungFileSystem
-from lab.site import NQS_HOME, Answer, Site, all_processes, environment_of, wait_until
+from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, environment_of, wait_until
 
 COMMAND = "/usr/sbin/cjc-agent"
 EVENTS = (None, "START", "FAILOVER", "RECOVER", "junk")
@@ -365,23 +366,136 @@ def folder() -> Iterator[pathlib.Path]:
 
 def test_files_in_etc(server: Server, folder: pathlib.Path) -> None:
     """Without the line in the scripts: by the resource's name, or the only one; of two that nothing chooses, neither."""
-    template = "/usr/lib/cjc-agent/clusterpro/"
-
     def call(name: str, **variables: str) -> Answer:
-        done = subprocess.run([template + name], env=server.environment(**variables), capture_output=True, text=True, timeout=60, check=False)
-        return Answer(done.returncode, done.stdout, done.stderr, 0)
+        return from_template(server, name, **variables)
     assert "/etc/cjc-agent holds no *.conf file" in call("genw.sh").said
     (folder / "jobs.conf").write_text(server.conf.read_text())
     assert call("start.sh", CLP_EVENT="START").code == 0 and server.site.daemons()
+    assert call("stop.sh").code == 0
     (folder / "other.conf").write_text("site = other\nsite_db = /srv/other/job_site\n")
-    for name in ("start.sh", "genw.sh", "stop.sh"):
+    for name in ("start.sh", "genw.sh"):
         answer = call(name, CLP_EVENT="START", CLP_RESOURCENAME="genw1")
-        assert answer.code == 1 and "holds jobs.conf, other.conf: say which is this site's" in answer.said
-    assert call("genw.sh", CLP_RESOURCENAME="jobs").code == 0 and server.site.daemons()
-    assert call("stop.sh", CLP_RESOURCENAME="jobs").code == 0
-    server.site.assert_nothing_left()
+        assert answer.code == 1 and "say which is this site's" in answer.said and "holds jobs.conf, other.conf" in answer.said
     answer = call("stop.sh")
     assert answer.code == 0 and "nothing of %s or other runs or is mounted here" % server.site.name in answer.said
+    assert call("start.sh", CLP_EVENT="START", CLP_RESOURCENAME="jobs").code == 0 and server.site.daemons()
+    assert call("genw.sh", CLP_RESOURCENAME="jobs").code == 0
+    assert call("stop.sh", CLP_RESOURCENAME="jobs").code == 0
+    server.site.assert_nothing_left()
+
+
+# -- whose file it is --------------------------------------------------------------------------------------------------------------------
+
+
+def from_template(server: Server, name: str, **variables: str) -> Answer:
+    """Call a script that was not rendered: it chooses its file itself."""
+    began = time.monotonic()
+    done = subprocess.run(["/usr/lib/cjc-agent/clusterpro/" + name], env=server.environment(**variables), capture_output=True, text=True, timeout=60,
+                          check=False)
+    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
+@pytest.fixture
+def two(server: Server, folder: pathlib.Path, tmp_path: pathlib.Path) -> Iterator[tuple[Server, Site]]:
+    """Two sites that run on one node, each started from the file in /etc/cjc-agent that has its resource's name: exec-a, exec-b."""
+    (tmp_path / "b").mkdir()
+    other = Site(tmp_path / "b")
+    for name, site in (("exec-a", server.site), ("exec-b", other)):
+        (folder / (name + ".conf")).write_text("".join("%s = %s\n" % pair for pair in site.parameters.items()))
+        assert from_template(server, "start.sh", CLP_EVENT="START", CLP_RESOURCENAME=name).code == 0
+    yield server, other
+    other.close()
+
+
+def test_a_file_that_has_gone_is_not_replaced_by_another_site_s(two: tuple[Server, Site], folder: pathlib.Path) -> None:
+    server, other = two
+    (folder / "exec-b.conf").rename(folder / "exec-b.conf.bak")
+    answer = from_template(server, "genw.sh", CLP_RESOURCENAME="exec-b")
+    assert answer.code == 0 and "exec-b.conf: No such file" in answer.said and "monitor %s:" % other.name in answer.said
+    assert from_template(server, "genw.sh", CLP_RESOURCENAME="genw-b").code == 1, "whose?"
+    answer = from_template(server, "stop.sh")
+    assert answer.code == 1 and server.site.daemons() and other.daemons(), "whose?"
+    answer = from_template(server, "stop.sh", CLP_RESOURCENAME="exec-b")
+    assert answer.code == 0 and not other.processes() and not other.mounted()
+    assert len(server.site.daemons()) == 3, "the other site was not touched"
+
+
+def test_another_resource_s_site_is_not_touched(two: tuple[Server, Site], folder: pathlib.Path) -> None:
+    """A file that was copied, its `site` forgotten: the second resource must neither say that it started it, nor stop it."""
+    server, other = two
+    (folder / "exec-c.conf").write_text((folder / "exec-b.conf").read_text())
+    for name in ("start.sh", "stop.sh"):
+        answer = from_template(server, name, CLP_EVENT="START", CLP_RESOURCENAME="exec-c")
+        assert answer.code == 1 and "site %s was started by resource exec-b" % other.name in answer.said and "nothing was touched" in answer.said
+    assert len(other.daemons()) == 3
+
+
+@pytest.mark.parametrize("mounts", ["cluster", "agent"])
+def test_a_site_that_was_renamed_in_its_file_while_it_ran(server: Server, mounts: str) -> None:
+    """Also when the file is right again, or names a third one: what was started is watched, and stopped."""
+    if mounts == "cluster":
+        server.cluster_mounts()
+    server.start()
+    server.conf.write_text(server.conf.read_text().replace("site = " + server.site.name, "site = another"))
+    words = "line 1: site is another now, but %s was started from this file: stop it first" % server.site.name
+    answer = server.call("genw.sh")
+    assert answer.code == 0 and words in answer.said
+    answer = server.call("start.sh", CLP_EVENT="START")
+    assert answer.code == 1 and words in answer.said
+    answer = server.call("stop.sh")
+    assert answer.code == 0 and words in answer.said and not server.site.processes() and not list(server.site.state.glob("*.json"))
+
+
+@pytest.mark.parametrize("changes", [{"vip": "10.99.99.99"}, {"status_running": "5"}, {"device": "/dev/loop63"},
+                                     {"site_db": "/srv/elsewhere/job_site", "directory": "/srv/elsewhere"}])
+def test_what_is_written_for_the_next_start_does_not_bring_a_healthy_site_down(server: Server, changes: dict[str, str]) -> None:
+    server.start()
+    server.configure(**changes)
+    answer = server.call("genw.sh")
+    assert (answer.code, answer.said) == (0, "")
+    assert server.call("stop.sh").code == 0
+    server.site.assert_nothing_left()
+
+
+def test_a_second_file_beside_the_one_that_it_was_started_from(server: Server, folder: pathlib.Path) -> None:
+    (folder / "jobs.conf").write_text(server.conf.read_text())
+    assert from_template(server, "start.sh", CLP_EVENT="START").code == 0
+    (folder / "jobs-backup.conf").write_text(server.conf.read_text())
+    assert from_template(server, "genw.sh").code == 0
+    (folder / "jobs.conf").unlink()
+    answer = from_template(server, "genw.sh")
+    assert answer.code == 0 and "jobs.conf: No such file" in answer.said
+    answer = from_template(server, "stop.sh")
+    assert answer.code == 0 and "jobs.conf: No such file" in answer.said
+    server.site.assert_nothing_left()
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.chmod(0o666), lambda path: path.write_text("{")])
+def test_a_record_that_cannot_be_believed_is_doubt_and_no_standby(server: Server, spoil) -> None:  # type: ignore[no-untyped-def]
+    server.cluster_mounts()
+    server.start()
+    spoil(next(server.site.state.glob("*.json")))
+    for pid in server.site.daemons().values():
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not server.site.daemons())
+    answer = server.call("genw.sh")
+    assert answer.code == 1 and "whether site %s was started here is not known" % server.site.name in answer.said
+    assert server.call("stop.sh").code == 0 and server.call("genw.sh").code == 0, "the stop has looked, and removed it"
+
+
+def test_a_file_on_a_dead_server_hangs_nobody(server: Server, tmp_path: pathlib.Path) -> None:
+    (tmp_path / "hung").mkdir()
+    hung = HungFileSystem(tmp_path / "hung")
+    link = tmp_path / "link.conf"
+    link.symlink_to(hung.folder / "site.conf")
+    try:
+        for path in (hung.folder / "site.conf", link):
+            for name in ("start.sh", "stop.sh", "genw.sh"):
+                answer = from_template(server, name, CLP_EVENT="START", CJC_AGENT_CONF=str(path))
+                assert answer.code == 1 and "on a network file system, which could hang: keep it on the node's own disk" in answer.said
+        assert hung.requests == 0
+    finally:
+        hung.close()
 
 
 # -- clplogcmd ---------------------------------------------------------------------------------------------------------------------------
@@ -396,3 +510,36 @@ def test_a_clplogcmd_that_hangs_or_fails_changes_no_answer_and_costs_little(serv
         answer = server.call("stop.sh", CLP_PATH=str(tmp_path / "clusterpro"))
         assert answer.code == 0 and answer.seconds < 8
     wait_until(lambda: "sleep" not in all_processes().values() or not [pid for pid, name in all_processes().items() if name == "clplogcmd"])
+
+
+def test_with_all_that_can_hang_it_ends_before_clusterpro_s_timeout(server: Server, tmp_path: pathlib.Path) -> None:
+    server.start()
+    command = tmp_path / "clusterpro/bin/clplogcmd"
+    command.parent.mkdir(parents=True)
+    command.write_text("#!/bin/sh\nexec sleep 1000\n")
+    command.chmod(0o755)
+    server.configure(monitor_timeout="10s")
+    pathlib.Path(NQS_SPOOL, "simulator.faults").write_text("status = hang\n")
+    try:
+        answer = server.call("genw.sh", CLP_PATH=str(tmp_path / "clusterpro"))
+    finally:
+        pathlib.Path(NQS_SPOOL, "simulator.faults").unlink()
+    assert answer.code == 1 and 5 < answer.seconds < 10 and "ERROR: cjc-agent monitor" in answer.said
+    server.stop()
+
+
+def test_a_full_pipe_on_standard_error_hangs_nobody(server: Server) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    try:
+        for name in ("start.sh", "stop.sh"):
+            done = subprocess.run([server.script(name)], env=server.environment(CLP_EVENT="START"), stderr=writer, timeout=60, check=False)
+            assert done.returncode == 0
+        server.site.assert_nothing_left()
+    finally:
+        os.close(reader)
+        os.close(writer)

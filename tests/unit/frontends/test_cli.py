@@ -12,6 +12,7 @@ from cjc_agent import VERSION, actions
 from cjc_agent.actions import Verdict
 from cjc_agent.frontends import cli
 from cjc_agent.settings import metadata
+from cjc_agent.tools import processes, record
 from unit.helpers import AGENT
 
 pytestmark = pytest.mark.usefixtures("unsettled")
@@ -182,6 +183,16 @@ def test_ctrl_c_is_1_and_says_what_to_do(monkeypatch, capfd):
 def test_as_a_program():
     said = subprocess.run([sys.executable, "-I", "-S", str(AGENT), "validate"], cwd="/", timeout=20, capture_output=True, text=True, env={})
     assert (said.returncode, said.stdout) == (2, "") and said.stderr.startswith("cjc-agent: parameter site: is not given")
+
+
+def test_a_stop_by_a_broken_file_needs_a_record(called, tmp_path, state_folder, capfd, monkeypatch):
+    monkeypatch.setenv("HA_RSCTMP", str(state_folder))
+    path = tmp_path / "x.conf"
+    path.write_text("site = jobsiteA\nfoo = 1\n")
+    seen = called(Verdict(actions.GOOD))
+    assert cli.main(["stop", "--conf", str(path)]) == 2 and seen == [] and "line 2: unknown parameter 'foo'" in capfd.readouterr().err
+    record.save(str(state_folder), record.Record({"site": "jobsiteA", "site_db": "/share/x"}, str(path), processes.boot_id(), {}, 0, [], None))
+    assert cli.main(["stop", "--conf", str(path)]) == 0 and [call[0] for call in seen] == ["stop"]
 
 
 # -- render ------------------------------------------------------------------------------------------------------------------------------

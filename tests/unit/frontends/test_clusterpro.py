@@ -197,6 +197,13 @@ def test_cut_on_a_character_boundary(text, limit, result):
     assert clusterpro.cut(text, limit) == result and len(result.encode()) <= limit
 
 
+def test_each_thing_is_said_once(folder, capfd):
+    log = clusterpro.Log("stop", str(folder))
+    for _ in range(3):
+        log.warning("x: y")
+    assert len(said(folder)) == 1 and capfd.readouterr().err.count("\n") == 1
+
+
 def test_a_long_message_fits_the_limit_of_the_file(called, folder, capfd):
     write(folder, log_limit="130")
     called(Verdict(actions.FAILED, "disk: " + "日" * 100))
@@ -314,6 +321,33 @@ def test_stop_while_somebody_works_on_a_site_that_has_no_record_yet(folder, monk
     monkeypatch.setattr(actions, "at_work", lambda request: holder("start", 3))
     monkeypatch.setattr(actions, "_monitor", lambda *args: Verdict(actions.STOPPED))
     assert clusterpro.main(["stop"]) == 1 and "start (pid 77) has been at work" in said(folder)[0][1]
+
+
+@pytest.mark.parametrize("instance, name, conf", [("exec1@/etc/a.conf", "exec1", "/etc/a.conf"), ("/etc/a.conf", "", "/etc/a.conf"), ("rsc-pacemaker", "", ""),
+                                                  ("", "", ""), ("a@b@/c/d@e.conf", "", "/c/d@e.conf")])
+def test_what_a_record_tells_of_its_file(instance, name, conf):
+    made = Record({}, instance, "", {}, 0, [], None)
+    assert clusterpro._conf_of(made) == conf
+    assert not name or clusterpro._resource({"CLP_RESOURCENAME": name}) == name
+
+
+@pytest.mark.parametrize("given, name", [("exec-a_1", "exec-a_1"), ("", ""), ("a/b", ""), ("a@b", ""), ("a b", ""), ("-", "")])
+def test_the_name_of_a_resource(given, name):
+    assert clusterpro._resource({"CLP_RESOURCENAME": given}) == name
+
+
+def test_a_stop_that_cannot_choose_says_1_beside_any_started_site(folder, state_folder, monkeypatch):
+    write(folder, "jobsiteB", site_db="/share/job_siteB")
+    saved(state_folder, settings={**GIVEN, "site": "jobsiteC"}, instance="/elsewhere/c.conf")
+    monkeypatch.setattr(actions, "_monitor", lambda stack, level, probing: Verdict(actions.STOPPED))
+    assert clusterpro.main(["stop"]) == 1
+    assert "jobsiteC was started on this node" in said(folder)[0][1]
+
+
+def test_a_relative_name_is_no_reason_to_look_at_other_files(folder, monkeypatch):
+    monkeypatch.setenv("CJC_AGENT_CONF", "etc/jobsiteA.conf")
+    monkeypatch.setattr(actions, "_monitor", lambda *args: pytest.fail("looked at another's"))
+    assert clusterpro.main(["stop"]) == 1 and "not an absolute path" in said(folder)[0][1]
 
 
 # -- genw.sh -----------------------------------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ def test_parse(data, found):
     (b"site = a\nport\n", ["/etc/x.conf line 2", "'port' is no `name = value` line"]),
     (b"site = a\nport =\n", ["/etc/x.conf line 2", "port has no value: give one, or remove the line"]),
     (b"vip =  \t\r\n", ["/etc/x.conf line 1", "vip has no value"]),
+    (b"site_db = /share/x  # the site DB\n", ["/etc/x.conf line 1", "site_db has a comment in its value: give it a line of its own"]),
     (b"[section]\n", ["/etc/x.conf line 1", "no `name = value` line"]),
     ("site = a\nlicence_pattern = 日本\n".encode("euc_jp"), ["/etc/x.conf line 2", "not UTF-8"]),
     ("site = a\n".encode("utf-16"), ["/etc/x.conf line 1"]),
@@ -96,6 +97,16 @@ def test_somebody_elses_file_is_refused(tmp_path):
     assert "owned by uid 65534" in conf_file.read(str(path)).errors[0]
 
 
+def test_a_file_on_the_disk_that_it_tells_of_is_refused(tmp_path):
+    """It would be there only while the disk is: on the standby there is none."""
+    path = tmp_path / "x.conf"
+    for name in ("directory", "site_db"):
+        path.write_text("%s = %s\n" % (name, tmp_path))
+        assert "lies below %s %s: it has to be there when that disk is not" % (name, tmp_path) in conf_file.read(str(path)).errors[0]
+    path.write_text("directory = %s2\n" % tmp_path)
+    assert conf_file.read(str(path)).errors == []
+
+
 def test_a_file_too_large_is_refused(tmp_path):
     path = tmp_path / "x.conf"
     path.write_bytes(b"#" * conf_file.LARGEST + b"\nsite = a\n")
@@ -148,6 +159,18 @@ def test_two_files_and_none_chosen(folder):
     assert (conf.path, conf.values) == ("", {})
     for words in ("holds a.conf, b.conf", "CJC_AGENT_CONF=", "render"):
         assert words in conf.errors[0]
+
+
+def test_a_file_that_a_site_was_started_from_counts_as_being_there(folder):
+    here = folder("a.conf")
+    gone = [here + "/b.conf"]
+    assert conf_file.choose({"CLP_RESOURCENAME": "b"}, gone).path == here + "/b.conf"
+    assert conf_file.choose({"CLP_RESOURCENAME": "b"}).path == here + "/a.conf", "nobody has ever seen another one"
+    assert conf_file.choose({}, gone).path == "" and conf_file.choose({}, gone, by_start=True).path == here + "/b.conf"
+    assert conf_file.choose({}, [*gone, here + "/c.conf"], by_start=True).path == "", "one of two is no choice"
+    assert conf_file.choose({}, ["/elsewhere/b.conf"]).path == here + "/a.conf"
+    os.unlink(here + "/a.conf")
+    assert conf_file.choose({}, gone).path == here + "/b.conf"
 
 
 def test_no_file_at_all(folder, tmp_path, monkeypatch):

@@ -630,3 +630,15 @@ def test_each_whose_child_lacks_something_is_no_answer(runner, error):
 def test_each_whose_child_is_killed_for_want_of_memory_is_no_answer(runner):
     with pytest.raises(TimeoutError, match="signal 9"):
         runner.each("look", [5, 3], lambda item: os.kill(os.getpid(), signal.SIGKILL) or "", Deadline(PATIENCE))
+
+
+def test_a_child_whose_agent_was_killed_becomes_nothing(tmp_path):
+    """It would start what the cluster has stopped since, and nobody would know of it."""
+    mark = tmp_path / "mark"
+    for parent, code in ((os.getpid(), 0), (1, command.CANNOT_RUN)):
+        pid = os.fork()
+        if not pid:
+            command._execute(["/usr/bin/touch"], [str(mark)], {}, "", [], parent)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+        assert mark.exists() is (code == 0)
+        mark.unlink(missing_ok=True)
