@@ -356,9 +356,6 @@ MUTANTS = (
            "budget(seconds) - min(2.0, seconds / 10)", "seconds",
            unit("frontends/clusterpro", "the_deadline_is_the_file_s_and_ends_before_clusterpro_s")
            + agent("clusterpro", "with_all_that_can_hang_it_ends_before_clusterpro_s_timeout")),
-    Mutant("a file on a dead server is opened", CONF,
-           "far = mountinfo.on_network(path)", "far = False",
-           agent("clusterpro", "a_file_on_a_dead_server_hangs_nobody")),
     Mutant("a child whose agent was killed starts the site", COMMAND,
            "if os.getppid() != parent:", "if False:",
            unit("tools/command", "a_child_whose_agent_was_killed_becomes_nothing")),
