@@ -344,7 +344,7 @@ MUTANTS = (
            'if ours and "site" in conf.values and site != conf.values["site"]:', "if False:",
            agent("clusterpro", "a_site_that_was_renamed_in_its_file_while_it_ran")),
     Mutant("another resource's site is stopped", CLUSTERPRO,
-           "if name and by and by != name and", "if False and",
+           "if resource and by and by != resource and", "if False and",
            agent("clusterpro", "another_resource_s_site_is_not_touched")),
     Mutant("genw.sh judges by what is written for the next start", CLUSTERPRO,
            "    if found:\n        request = Request(", "    if False:\n        request = Request(",

@@ -115,21 +115,17 @@ def _act(verb: str, folder: str, log: Log) -> Verdict:
     if complaint:
         return Verdict(FAILED, "agent: " + complaint)
     started = record.all_of_this_boot(folder)
-    conf = conf_file.choose(os.environ, [_conf_of(one) for one in started], by_start=verb != "start")
-    name = "" if verb == "monitor" else _resource(os.environ)
-    complaint = _compare(conf, name, started)
+    conf = conf_file.choose(os.environ, [_origin(one)[1] for one in started], by_start=verb != "start")
+    resource = "" if verb == "monitor" else _resource(os.environ)  # a monitor has a name of its own
+    complaint = _compare(conf, resource, started)
     if complaint:
         return Verdict(FAILED, complaint)
-    mine = [one.instance for one in started if _conf_of(one) == conf.path]
-    request = Request(conf.values, Deadline(0), log, folder, mine[0] if mine else "%s@%s" % (name, conf.path) if name else conf.path, conf)
+    mine = [one.instance for one in started if _origin(one)[1] == conf.path]
+    instance = mine[0] if mine else "%s@%s" % (resource, conf.path) if resource else conf.path
+    request = Request(conf.values, Deadline(0), log, folder, instance, conf)
     found = actions.recorded(request) if request.problems else None
     settings = parameters.read(found.settings)[0] if found else request.settings
-    seconds = {"start": settings.start_timeout, "stop": settings.stop_timeout, "monitor": settings.monitor_timeout}[verb]
-    log.site, log.limit, log.patience = settings.site, settings.log_limit, min(logging.PATIENCE, seconds / 20)
-    # CLUSTERPRO's own timeout is not told to the script: `render` has made it from the same lines. A log that hangs costs twice our patience
-    request.deadline = Deadline(budget(seconds) - min(2.0, seconds / 10))
-    if settings.trace:
-        log.trace_to(logging.trace_path(settings.site, verb))
+    _limit(verb, request, settings, log)
     if verb == "start":
         return actions.start(request)
     if request.problems and found is None:
@@ -137,8 +133,17 @@ def _act(verb: str, folder: str, log: Log) -> Verdict:
     return actions.stop(request) if verb == "stop" else _monitor(request, settings)
 
 
-# -- whose file it is: a record's `instance` is the path of the file that its site was started from, "RESOURCE@PATH" when CLUSTERPRO has
-# told the resource's name
+def _limit(verb: str, request: Request, settings: Settings, log: Log) -> None:
+    """Set what the call's settings say of its time and its words."""
+    seconds = {"start": settings.start_timeout, "stop": settings.stop_timeout, "monitor": settings.monitor_timeout}[verb]
+    log.site, log.limit, log.patience = settings.site, settings.log_limit, min(logging.PATIENCE, seconds / 20)
+    # CLUSTERPRO's own timeout is not told to the script: `render` has made it from the same lines. A log that hangs costs twice our patience
+    request.deadline = Deadline(budget(seconds) - min(2.0, seconds / 10))
+    if settings.trace:
+        log.trace_to(logging.trace_path(settings.site, verb))
+
+
+# -- whose file it is --------------------------------------------------------------------------------------------------------------------
 
 
 def _resource(environ: Mapping[str, str]) -> str:
@@ -146,22 +151,24 @@ def _resource(environ: Mapping[str, str]) -> str:
     return name if name.replace("-", "").replace("_", "").isalnum() else ""
 
 
-def _conf_of(one: Record) -> str:
-    return one.instance[one.instance.find("/"):] if "/" in one.instance else ""
+def _origin(one: Record) -> tuple[str, str]:
+    """What a site was started by: (resource, configuration file). A record's `instance` is "RESOURCE@PATH", or the path alone where CLUSTERPRO
+    has not told the resource's name; under Pacemaker it has no path in it."""
+    name, slash, rest = one.instance.partition("/")
+    return (name.rstrip("@"), slash + rest) if slash else ("", "")
 
 
-def _compare(conf: Conf, name: str, started: list[Record]) -> str:
+def _compare(conf: Conf, resource: str, started: list[Record]) -> str:
     """Compare a file with what was started on this node; return why nothing must be touched, "" for nothing of the kind.
 
     A file whose site is another one now than when it was started is told in its errors: then what it says no longer counts.
     """
     for one in started:
-        by, _, _ = one.instance.rpartition("@/")
-        site = one.settings["site"]
-        ours = _conf_of(one) == conf.path
-        if name and by and by != name and (ours or site == conf.values.get("site")):
+        by, path = _origin(one)
+        site, ours = one.settings["site"], path == conf.path
+        if resource and by and by != resource and (ours or site == conf.values.get("site")):
             return "site %s was started by resource %s (%s), not by %s: nothing was touched: give each site one resource, see `site` in %s" % (
-                site, by, _conf_of(one), name, conf.path or "its file")
+                site, by, path, resource, conf.path or "its file")
         if ours and "site" in conf.values and site != conf.values["site"]:
             conf.errors.insert(0, "%s: site is %s now, but %s was started from this file: stop it first" % (conf.place("site"), conf.values["site"], site))
             conf.values.clear()

@@ -323,12 +323,10 @@ def test_stop_while_somebody_works_on_a_site_that_has_no_record_yet(folder, monk
     assert clusterpro.main(["stop"]) == 1 and "start (pid 77) has been at work" in said(folder)[0][1]
 
 
-@pytest.mark.parametrize("instance, name, conf", [("exec1@/etc/a.conf", "exec1", "/etc/a.conf"), ("/etc/a.conf", "", "/etc/a.conf"), ("rsc-pacemaker", "", ""),
-                                                  ("", "", ""), ("a@b@/c/d@e.conf", "", "/c/d@e.conf")])
-def test_what_a_record_tells_of_its_file(instance, name, conf):
-    made = Record({}, instance, "", {}, 0, [], None)
-    assert clusterpro._conf_of(made) == conf
-    assert not name or clusterpro._resource({"CLP_RESOURCENAME": name}) == name
+@pytest.mark.parametrize("instance, origin", [("exec1@/etc/a.conf", ("exec1", "/etc/a.conf")), ("/etc/a.conf", ("", "/etc/a.conf")),
+                                              ("rsc-pacemaker", ("", "")), ("", ("", "")), ("a@/c@/d@e.conf", ("a", "/c@/d@e.conf"))])
+def test_what_a_site_was_started_by(instance, origin):
+    assert clusterpro._origin(Record({}, instance, "", {}, 0, [], None)) == origin
 
 
 @pytest.mark.parametrize("given, name", [("exec-a_1", "exec-a_1"), ("", ""), ("a/b", ""), ("a@b", ""), ("a b", ""), ("-", "")])
