@@ -108,6 +108,14 @@ class TinyNode:
         wait_until(lambda: not os.path.exists("/sys/fs/ext4/" + device))
 
 
+def is_attached(name: str, image: str) -> bool:
+    """Whether that loop device still has that image; the next one who asks for a loop device may have got the same, with another image."""
+    try:
+        return image in pathlib.Path("/sys/block/%s/loop/backing_file" % name).read_text()
+    except OSError:
+        return False
+
+
 @pytest.fixture
 def nodes(tmp_path: pathlib.Path) -> Iterator[tuple[TinyNode, TinyNode]]:
     """Two, running, over one disk. Nothing of them is left afterwards."""
@@ -123,7 +131,7 @@ def nodes(tmp_path: pathlib.Path) -> Iterator[tuple[TinyNode, TinyNode]]:
         for node in made:
             node.off()
             node.disk.close()
-    wait_until(lambda: not any(pathlib.Path("/sys/block/%s/loop" % node.kernel_names["share"]).exists() for node in made))
+    wait_until(lambda: not any(is_attached(node.kernel_names["share"], image) for node in made))
     assert not processes_named("jcsim-") and str(mount_point) not in pathlib.Path("/proc/self/mountinfo").read_text()
 
 
