@@ -61,10 +61,11 @@ class Verdict:
 class Request:
     """What one call is asked to do it with: the `settings` and their `problems`, `deadline`, `log`, state `folder`, resource `instance`.
 
-    `problems`: parameter -> what is wrong with it, in words that name it. `conf`: the file that the parameters are from.
+    `problems`: parameter -> what is wrong with it, in words that name it. `conf`: the file that the parameters are from. `given`: their texts.
     """
 
     def __init__(self, given: dict[str, str], deadline: Deadline, log: Log, folder: str, instance: str, conf: Optional[Conf] = None) -> None:
+        self.given = given
         self.settings, wrong = parameters.read(given)
         self.problems = {}
         if conf and conf.errors:  # what could not be read may have been whatever is not given
@@ -107,6 +108,10 @@ class Stack:
         except OSError as error:
             self.log.warning("record: %s: %s: judgements are less safe without it" % (record.path(self.folder, self.settings.site), error.strerror))
             return False
+
+    def is_told_otherwise(self) -> bool:
+        """Whether the site that runs was started with other parameters than those that are given now."""
+        return self.record is not None and self.record.settings != self.settings.texts
 
     def adopt(self) -> None:
         """Write the record of a site that runs as no start of ours has left it; not while a start or stop is at work."""
@@ -344,7 +349,7 @@ def _start(stack: Stack) -> Verdict:
         layer = "vip"
         stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
         layer = "site"
-        if stack.site.start(climb, stack.write_record, disk_was_up=not stack.disk.launched):
+        if stack.site.start(climb, stack.write_record, disk_was_up=not stack.disk.launched) or stack.is_told_otherwise():
             stack.write_record()
         # what a monitor would say now; that the site runs status has just said, and asking again may cost a second
         disk = stack.disk.state()

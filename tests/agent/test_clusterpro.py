@@ -426,8 +426,70 @@ def test_another_resource_s_site_is_not_touched(two: tuple[Server, Site], folder
     (folder / "exec-c.conf").write_text((folder / "exec-b.conf").read_text())
     for name in ("start.sh", "stop.sh"):
         answer = from_template(server, name, CLP_EVENT="START", CLP_RESOURCENAME="exec-c")
-        assert answer.code == 1 and "site %s was started by resource exec-b" % other.name in answer.said and "nothing was touched" in answer.said
+        assert answer.code == 1 and "site %s was started by /etc/cjc-agent/exec-b.conf of exec-b" % other.name in answer.said
+        assert "nothing was touched" in answer.said
+        answer = from_template(server, name, CLP_EVENT="START", CJC_AGENT_CONF="/etc/cjc-agent/exec-c.conf")
+        assert answer.code == 1 and "not by /etc/cjc-agent/exec-c.conf" in answer.said, "the same where CLUSTERPRO tells no name"
     assert len(other.daemons()) == 3
+
+
+def test_a_resource_that_got_another_name_is_no_other_one(two: tuple[Server, Site]) -> None:
+    server, other = two
+    variables = {"CLP_RESOURCENAME": "renamed", "CJC_AGENT_CONF": "/etc/cjc-agent/exec-b.conf"}
+    assert from_template(server, "genw.sh", **variables).code == 0
+    assert from_template(server, "stop.sh", **variables).code == 0 and not other.processes()
+
+
+def test_a_resource_whose_file_cannot_be_chosen_stops_nobody_else(two: tuple[Server, Site], folder: pathlib.Path) -> None:
+    """CLUSTERPRO may call stop.sh after a start.sh that has failed."""
+    server, other = two
+    assert from_template(server, "stop.sh", CLP_RESOURCENAME="exec-b").code == 0
+    for name in ("start.sh", "stop.sh"):
+        answer = from_template(server, name, CLP_EVENT="START", CLP_RESOURCENAME="third")
+        assert answer.code == 1 and "say which is this site's" in answer.said
+    assert len(server.site.daemons()) == 3
+
+
+def by_hand(server: Server, verb: str, *more: str) -> Answer:
+    """`cjc-agent VERB --conf` of the server's file."""
+    began = time.monotonic()
+    done = subprocess.run([COMMAND, verb, "--conf", str(server.conf), *more], env=server.environment(), capture_output=True, text=True, timeout=60, check=False)
+    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
+def test_another_disk_is_not_mounted_beside_the_running_site_s(server: Server) -> None:
+    server.start()
+    server.configure(site_db="/srv/elsewhere/job_site", directory="/srv/elsewhere")
+    for answer in (server.call("start.sh", CLP_EVENT="START"), by_hand(server, "start")):
+        assert answer.code != 0 and "directory is /srv/elsewhere now, but %s was started with %s: stop it first" % (
+            server.site.name, server.site.directory) in answer.said
+    server.stop()
+
+
+def test_by_hand_it_is_the_same_site(server: Server) -> None:
+    """What genw.sh and start.sh advise, `cjc-agent stop --conf FILE`, stops what was started from the file."""
+    server.start()
+    right = server.conf.read_text()
+    server.conf.write_text(right.replace("site = " + server.site.name, "site = another"))
+    for verb in ("start", "status"):
+        answer = by_hand(server, verb)
+        assert answer.code == 2 and "site is another now" in answer.said
+    answer = by_hand(server, "stop")
+    assert answer.code == 0, answer
+    server.site.assert_nothing_left()
+    server.conf.write_text("# nothing\n")
+    assert by_hand(server, "stop").code == 2, "which site?"
+
+
+def test_a_correction_is_taken_over_by_a_start_on_the_running_site(server: Server) -> None:
+    server.start()
+    daemons = server.site.daemons()
+    server.configure(status_running="0,5", environment="X=1")
+    assert by_hand(server, "start").code == 0 and server.site.daemons() == daemons
+    record = json.loads(next(server.site.state.glob("*.json")).read_text())
+    assert record["settings"]["status_running"] == "0,5" and {pid for pid, _ in record["daemons"]} <= set(daemons.values()) and record["daemons"]
+    assert server.call("genw.sh").code == 0
+    server.stop()
 
 
 @pytest.mark.parametrize("mounts", ["cluster", "agent"])
@@ -437,7 +499,7 @@ def test_a_site_that_was_renamed_in_its_file_while_it_ran(server: Server, mounts
         server.cluster_mounts()
     server.start()
     server.conf.write_text(server.conf.read_text().replace("site = " + server.site.name, "site = another"))
-    words = "line 1: site is another now, but %s was started from this file: stop it first" % server.site.name
+    words = "line 1: site is another now, but %s was started with %s: stop it first" % (server.site.name, server.site.name)
     answer = server.call("genw.sh")
     assert answer.code == 0 and words in answer.said
     answer = server.call("start.sh", CLP_EVENT="START")
@@ -486,10 +548,12 @@ def test_a_record_that_cannot_be_believed_is_doubt_and_no_standby(server: Server
 def test_a_file_on_a_dead_server_hangs_nobody(server: Server, tmp_path: pathlib.Path) -> None:
     (tmp_path / "hung").mkdir()
     hung = HungFileSystem(tmp_path / "hung")
-    link = tmp_path / "link.conf"
+    link, second, inside = (tmp_path / name for name in ("link.conf", "second.conf", "inside"))
     link.symlink_to(hung.folder / "site.conf")
+    second.symlink_to("link.conf")
+    inside.symlink_to(hung.folder)
     try:
-        for path in (hung.folder / "site.conf", link):
+        for path in (hung.folder / "site.conf", link, second, inside / "site.conf"):
             for name in ("start.sh", "stop.sh", "genw.sh"):
                 answer = from_template(server, name, CLP_EVENT="START", CJC_AGENT_CONF=str(path))
                 assert answer.code == 1 and "on a network file system, which could hang: keep it on the node's own disk" in answer.said

@@ -38,7 +38,8 @@ DISK, BLOCKDISK, VIP, SITE, OWNERSHIP = ("agent/cjc_agent/layers/%s.py" % layer 
 COMMAND, BLOCK, PROCESSES, MOUNTS = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("command", "blockdevice", "processes", "mountinfo"))
 STATEFILE, RECORD, LOCK, LOG = ("agent/cjc_agent/tools/%s.py" % tool for tool in ("statefile", "record", "lock", "log"))
 WRAPPER = "ocf/jobcenter"
-CLUSTERPRO, CONF, RENDER = "agent/cjc_agent/frontends/clusterpro.py", "agent/cjc_agent/settings/conf_file.py", "agent/cjc_agent/operator/render.py"
+ORIGIN, CLUSTERPRO = "agent/cjc_agent/frontends/origin.py", "agent/cjc_agent/frontends/clusterpro.py"
+CONF, RENDER = "agent/cjc_agent/settings/conf_file.py", "agent/cjc_agent/operator/render.py"
 
 MUTANTS = (
     # -- disk: mounted once, and unmounted before stop says so
@@ -340,11 +341,11 @@ MUTANTS = (
            "paths = sorted({*all_files(), *in_use})", "paths = all_files()",
            unit("settings/conf_file", "a_file_that_a_site_was_started_from_counts_as_being_there")
            + agent("clusterpro", "a_file_that_has_gone_is_not_replaced_by_another_site_s")),
-    Mutant("a site that was renamed in its file while it ran is forgotten", CLUSTERPRO,
-           'if ours and "site" in conf.values and site != conf.values["site"]:', "if False:",
+    Mutant("a site that was renamed in its file while it ran is forgotten", ORIGIN,
+           'if given != was and (given or name != "site"):', "if False:",
            agent("clusterpro", "a_site_that_was_renamed_in_its_file_while_it_ran")),
-    Mutant("another resource's site is stopped", CLUSTERPRO,
-           "if resource and by and by != resource and", "if False and",
+    Mutant("another resource's site is stopped", ORIGIN,
+           'if site == conf.values.get("site") and (', "if False and (",
            agent("clusterpro", "another_resource_s_site_is_not_touched")),
     Mutant("genw.sh judges by what is written for the next start", CLUSTERPRO,
            "    if found:\n        request = Request(", "    if False:\n        request = Request(",

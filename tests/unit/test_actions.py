@@ -327,7 +327,20 @@ def test_start_is_good_only_when_monitor_would_say_so(layer, status):
 def test_a_start_that_finds_the_site_running_adopts_it():
     stack = stack_of(recorded=False)
     stack.site.start = lambda deadline, note, disk_was_up: False
+    stack.is_told_otherwise = lambda: False
     assert actions._start(stack).good and "adopt" in stack.calls
+
+
+def test_a_start_on_a_running_site_takes_new_parameters_over(request_of, state_folder):
+    """Under CLUSTERPRO nothing else does, and the monitor judges by the record."""
+    found = saved(state_folder)
+    for given, told in (({}, True), ({"port": "1111"}, True)):  # the saved one lacks the defaults
+        request = request_of(**given)
+        assert actions.Stack(request, request.settings, found).is_told_otherwise() is told
+    same = saved(state_folder, settings=request_of().settings.texts)
+    request = request_of()
+    assert actions.Stack(request, request.settings, same).is_told_otherwise() is False
+    assert actions.Stack(request, request.settings, None).is_told_otherwise() is False
 
 
 def test_stop_descends(tmp_path):

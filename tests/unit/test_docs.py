@@ -51,8 +51,8 @@ def test_the_readmes_lead_to_the_security_page():
 PAGES = ("clusterpro.md", "clusterpro.ja.md")
 NOT_RENDERED = "# not printed by render"
 # words of log lines that stand nowhere in the code as they are said; tests/agent sees most of them
-PUT_TOGETHER = {"cjcpw start exited", "cjcpw start did not end within", "cjcpw status exited", "but processes left", "sending TERM to", "sending KILL to",
-                "stopping by the record", "No such file or directory"}
+PUT_TOGETHER = {"still mounted, held by", "cjcpw start exited", "cjcpw start did not end within", "cjcpw status exited", "but processes left",
+                "sending TERM to", "sending KILL to", "stopping by the record", "No such file or directory"}
 
 
 def text_of(page: str) -> str:

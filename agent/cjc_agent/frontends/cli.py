@@ -9,7 +9,9 @@ import sys
 
 from cjc_agent import VERSION, actions
 from cjc_agent.actions import Request, Verdict
+from cjc_agent.frontends import origin
 from cjc_agent.settings import conf_file, metadata, parameters
+from cjc_agent.tools import record
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.log import Log, one_line
 from cjc_agent.tools.startup import blind, settle
@@ -105,10 +107,19 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
     given = {**(conf.values if conf else {}), **_parameters_of(options)}
     settings = parameters.read(given)[0]
     timeout = {"start": settings.start_timeout, "stop": settings.stop_timeout}.get(options.verb, settings.monitor_timeout)
-    log = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"})
-    request = Request(given, Deadline(budget(timeout)), log, actions.state_folder(), conf.path if conf else "", conf)
-    if request.problems and (options.verb != "stop" or (conf and conf.errors and not actions.recorded(request))):
-        return _complain(*request.complaints)  # stop goes on with what it can use, or by the record
+    log, folder = Log("cjc-agent", {"HA_debug": "1" if options.verbose else "0"}), actions.state_folder()
+    instance = ""
+    if conf:
+        started = record.all_of_this_boot(folder)
+        complaint = origin.compare(conf, "", started, starting=options.verb == "start")
+        given = {**conf.values, **_parameters_of(options)}  # of a file that tells of another site now nothing counts
+        if complaint:
+            return _complain(complaint)
+        instance = origin.instance_of(conf, "", started)
+    request = Request(given, Deadline(budget(timeout)), log, folder, instance, conf)
+    hopeless = "site" in request.problems or (conf and conf.errors)  # for a stop, which goes on with what it can use
+    if request.problems and (options.verb != "stop" or (hopeless and not actions.recorded(request))):
+        return _complain(*request.complaints)
     blindness = blind()
     if blindness:
         return _complain(blindness)

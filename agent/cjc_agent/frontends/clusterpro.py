@@ -9,6 +9,7 @@ import time
 
 from cjc_agent import actions
 from cjc_agent.actions import FAILED, GOOD, STOPPED, Request, Verdict
+from cjc_agent.frontends import origin
 from cjc_agent.settings import conf_file, parameters
 from cjc_agent.tools import log as logging
 from cjc_agent.tools import record
@@ -115,14 +116,13 @@ def _act(verb: str, folder: str, log: Log) -> Verdict:
     if complaint:
         return Verdict(FAILED, "agent: " + complaint)
     started = record.all_of_this_boot(folder)
-    conf = conf_file.choose(os.environ, [_origin(one)[1] for one in started], by_start=verb != "start")
+    sites = {origin.origin(one)[1]: one.settings["site"] for one in started}
+    conf = conf_file.choose(os.environ, sites, by_start=verb != "start")
     resource = "" if verb == "monitor" else _resource(os.environ)  # a monitor has a name of its own
-    complaint = _compare(conf, resource, started)
-    if complaint:
+    complaint = origin.compare(conf, resource, started, starting=verb == "start")
+    if complaint and verb != "monitor":  # which touches nothing anyway
         return Verdict(FAILED, complaint)
-    mine = [one.instance for one in started if _origin(one)[1] == conf.path]
-    instance = mine[0] if mine else "%s@%s" % (resource, conf.path) if resource else conf.path
-    request = Request(conf.values, Deadline(0), log, folder, instance, conf)
+    request = Request(conf.values, Deadline(0), log, folder, origin.instance_of(conf, resource, started), conf)
     found = actions.recorded(request) if request.problems else None
     settings = parameters.read(found.settings)[0] if found else request.settings
     _limit(verb, request, settings, log)
@@ -134,8 +134,10 @@ def _act(verb: str, folder: str, log: Log) -> Verdict:
 
 
 def _limit(verb: str, request: Request, settings: Settings, log: Log) -> None:
-    """Set what the call's settings say of its time and its words."""
-    seconds = {"start": settings.start_timeout, "stop": settings.stop_timeout, "monitor": settings.monitor_timeout}[verb]
+    """Set what the call's settings say of its time and its words. A timeout that the file gives counts also when something else in it is wrong."""
+    name = verb + "_timeout"
+    known = name not in request.problems and name in request.given
+    seconds = getattr(request.settings if known else settings, name)
     log.site, log.limit, log.patience = settings.site, settings.log_limit, min(logging.PATIENCE, seconds / 20)
     # CLUSTERPRO's own timeout is not told to the script: `render` has made it from the same lines. A log that hangs costs twice our patience
     request.deadline = Deadline(budget(seconds) - min(2.0, seconds / 10))
@@ -143,36 +145,9 @@ def _limit(verb: str, request: Request, settings: Settings, log: Log) -> None:
         log.trace_to(logging.trace_path(settings.site, verb))
 
 
-# -- whose file it is --------------------------------------------------------------------------------------------------------------------
-
-
 def _resource(environ: Mapping[str, str]) -> str:
     name = environ.get("CLP_RESOURCENAME", "")
     return name if name.replace("-", "").replace("_", "").isalnum() else ""
-
-
-def _origin(one: Record) -> tuple[str, str]:
-    """What a site was started by: (resource, configuration file). A record's `instance` is "RESOURCE@PATH", or the path alone where CLUSTERPRO
-    has not told the resource's name; under Pacemaker it has no path in it."""
-    name, slash, rest = one.instance.partition("/")
-    return (name.rstrip("@"), slash + rest) if slash else ("", "")
-
-
-def _compare(conf: Conf, resource: str, started: list[Record]) -> str:
-    """Compare a file with what was started on this node; return why nothing must be touched, "" for nothing of the kind.
-
-    A file whose site is another one now than when it was started is told in its errors: then what it says no longer counts.
-    """
-    for one in started:
-        by, path = _origin(one)
-        site, ours = one.settings["site"], path == conf.path
-        if resource and by and by != resource and (ours or site == conf.values.get("site")):
-            return "site %s was started by resource %s (%s), not by %s: nothing was touched: give each site one resource, see `site` in %s" % (
-                site, by, path, resource, conf.path or "its file")
-        if ours and "site" in conf.values and site != conf.values["site"]:
-            conf.errors.insert(0, "%s: site is %s now, but %s was started from this file: stop it first" % (conf.place("site"), conf.values["site"], site))
-            conf.values.clear()
-    return ""
 
 
 def _before_start(environ: Mapping[str, str]) -> Verdict | None:
@@ -193,25 +168,25 @@ def _before_start(environ: Mapping[str, str]) -> Verdict | None:
 
 def _stop_unknown(request: Request, conf: Conf, started: list[Record]) -> Verdict:
     """The configuration is not right, and no start has left a record: good only after seeing that nothing runs and nothing is mounted."""
-    complaint, requests = request.complaints[0], [request]
+    request.log.warning(request.complaints[0] + ": looking whether anything is left")
+    requests = [request]
     if not conf.path and started:
         sites = ", ".join(one.settings["site"] for one in started)
-        return Verdict(FAILED, "%s was started on this node, and whether it is this resource's is not known - %s" % (sites, complaint))
+        return Verdict(FAILED, "%s was started on this node, and whether it is this resource's is not known: cjc-agent stop --conf FILE" % sites)
     if not conf.path and not os.environ.get(conf_file.NAMED_BY):  # one of them is ours
         others = [conf_file.read(path) for path in conf_file.all_files()]
         requests = [Request(other.values, request.deadline, request.log, request.folder, other.path, other) for other in others] or requests
     for one in requests:
         left = _not_seen_stopped(one)
         if left:
-            return Verdict(FAILED, "%s - %s" % (left, complaint))
-    request.log.warning("nothing of %s runs or is mounted here: stopped - %s" % (" or ".join(one.settings.site for one in requests), complaint))
-    return Verdict(GOOD)
+            return Verdict(FAILED, left)
+    return Verdict(GOOD, "nothing of %s runs or is mounted here: stopped" % " or ".join(one.settings.site for one in requests))
 
 
 def _not_seen_stopped(request: Request) -> str:
     """Words for why a site was not seen to be stopped, "" when it was."""
     if not request.settings.site or not request.settings.site_db:
-        return "which site this is, and so whether it is stopped, cannot be seen"
+        return "which site this is, and so whether it is stopped, cannot be seen: correct the file, or look with ps and mount"
     work = actions.at_work(request)
     if work:
         return _words(work, request.settings.site)

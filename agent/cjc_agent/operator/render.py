@@ -4,6 +4,7 @@ The names of commands and parameters are from public samples of CLUSTERPRO (docs
 """
 from __future__ import annotations
 
+import glob
 import math
 import os
 import re
@@ -110,6 +111,7 @@ def write(scripts: dict[str, str], folder: str, products: Iterable[str], overwri
     """
     paths = {"%s/%s" % (os.path.abspath(folder), name): text for name, text in scripts.items()}
     for path, text in paths.items():
+        _refuse_second(path, text, os.path.abspath(folder))
         _refuse_products(os.path.dirname(path), products)
         if os.path.lexists(path) and not (os.path.isfile(path) and not os.path.islink(path)):
             raise CannotRender("%s is no plain file: move it away" % path)
@@ -124,10 +126,18 @@ def write(scripts: dict[str, str], folder: str, products: Iterable[str], overwri
             os.rename(path + NEW, path)
     except OSError as error:
         for one in paths:
-            if os.path.lexists(one + NEW):
+            if os.path.isfile(one + NEW):
                 os.unlink(one + NEW)
         raise CannotRender("%s: %s" % (path, error.strerror)) from error
     return list(paths)
+
+
+def _refuse_second(path: str, text: str, folder: str) -> None:
+    """Raise CannotRender when the same configuration file is rendered for another resource already: two of them would fight for one site."""
+    line = next((line for line in text.split("\n") if line.startswith(CONF_LINE)), "")
+    for other in glob.glob("%s/scripts/*/*/%s" % (glob.escape(folder), os.path.basename(path))) if line else ():
+        if other != path and os.path.isfile(other) and line in _contents(other).split("\n"):
+            raise CannotRender("%s is made from the same file: a site has one resource: remove that one, or give another --conf" % other)
 
 
 def _refuse_products(folder: str, products: Iterable[str]) -> None:

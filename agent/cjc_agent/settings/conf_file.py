@@ -14,7 +14,8 @@ from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
+    from typing import Optional
 
 FOLDER = "/etc/cjc-agent"
 LARGEST = 1 << 20  # bytes
@@ -41,13 +42,14 @@ class Conf:
         return "%s line %d" % (path, self.lines[name]) if name in self.lines else path
 
 
-def choose(environ: Mapping[str, str], started: Iterable[str] = (), by_start: bool = False) -> Conf:
+def choose(environ: Mapping[str, str], started: Optional[Mapping[str, str]] = None, by_start: bool = False) -> Conf:
     """Given the environment of a CLUSTERPRO script, read the file of its site.
 
     That is the one that CJC_AGENT_CONF names, else the one in FOLDER that has the resource's name, else the only one there. A file that a
-    running site was `started` from counts as being there: it is told as missing, and no other one taken instead. `by_start`: of several,
-    the only one that was started from will do.
+    site was `started` from (path -> site) counts as being there: it is told as missing, and no other one taken instead. `by_start`: of
+    several for one and the same site, the one that it was started from.
     """
+    started = started or {}
     named = environ.get(NAMED_BY, "")
     if named:
         return read(named) if named.startswith("/") else Conf("", ("%s=%s: not an absolute path: begin it with /" % (NAMED_BY, one_line(named, 200)),))
@@ -59,7 +61,7 @@ def choose(environ: Mapping[str, str], started: Iterable[str] = (), by_start: bo
     paths = sorted({*all_files(), *in_use})
     if len(paths) == 1:
         return read(paths[0])
-    if by_start and len(in_use) == 1:
+    if by_start and len(in_use) == 1 and all(read(path).values.get("site") == started[in_use[0]] for path in paths if path != in_use[0]):
         return read(in_use[0])
     if not paths:
         return Conf("", ("%s holds no *.conf file: write the site's (docs/parameters.md), on every node" % FOLDER,))
@@ -95,8 +97,7 @@ def read(path: str) -> Conf:
 
 def _contents(path: str) -> bytes:
     """Raise OSError, also for a file that others may write or exchange, or that could hang; ValueError for a NUL."""
-    far = mountinfo.on_network(path)  # by the name alone: a dead server would hang us
-    if far or (os.path.islink(path) and mountinfo.on_network(os.path.join(os.path.dirname(path), os.readlink(path)))):
+    if _leads_far(path):
         raise OSError(errno.EREMOTE, "on a network file system, which could hang", path)
     where, words = statefile.unsafe(os.path.dirname(os.path.realpath(path)), shared=True)  # whose the file itself is is looked at below
     if words:
@@ -114,6 +115,19 @@ def _contents(path: str) -> bytes:
         return os.read(descriptor, LARGEST)
     finally:
         os.close(descriptor)
+
+
+def _leads_far(path: str) -> bool:
+    """Whether a path, or a link on its way, lies on a file system of a server: one that is dead would hang us. Each step is judged by its name first."""
+    for _ in range(40):  # as many links as the kernel follows (path_resolution(7))
+        if mountinfo.on_network(path):
+            return True
+        ends = [at for at, letter in enumerate(path + "/") if letter == "/" and at]
+        link = next((path[:end] for end in ends if os.path.islink(path[:end])), "")
+        if not link:
+            return False
+        path = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)) + path[len(link):])
+    return False
 
 
 def parse(data: bytes, path: str) -> Conf:

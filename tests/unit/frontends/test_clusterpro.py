@@ -8,7 +8,7 @@ import pytest
 
 from cjc_agent import actions
 from cjc_agent.actions import Verdict
-from cjc_agent.frontends import clusterpro
+from cjc_agent.frontends import clusterpro, origin
 from cjc_agent.settings import conf_file
 from cjc_agent.tools import log as logging
 from cjc_agent.tools import processes, record, startup
@@ -303,8 +303,8 @@ def test_stop_without_a_record_is_good_only_after_seeing_that_nothing_is_there(f
     monkeypatch.setattr(actions, "stop", lambda request: pytest.fail("acted on what it does not know"))
     monkeypatch.setattr(actions, "_monitor", lambda stack, level, probing: looked.append(stack.settings.site) or verdict)
     assert clusterpro.main(["stop"]) == code
-    level, message = said(folder)[0]
-    assert level == ("ERR" if code else "WARN") and words in message and verdict.reason in message
+    (first, complaint), (level, message) = said(folder)
+    assert (first, level) == ("WARN", "ERR" if code else "INFO") and words in complaint and verdict.reason in message
     assert looked == (["jobsiteA", "jobsiteB"] if how == "two files" and not code else ["jobsiteA"])
 
 
@@ -313,20 +313,20 @@ def test_stop_of_a_site_that_nothing_names_is_1(folder, monkeypatch, how):
     words = broken(folder, how)
     monkeypatch.setattr(actions, "_monitor", lambda *args: pytest.fail("whose?"))
     assert clusterpro.main(["stop"]) == 1
-    assert words in said(folder)[0][1] and "which site this is" in said(folder)[0][1]
+    assert words in said(folder)[0][1] and "which site this is" in said(folder)[1][1]
 
 
 def test_stop_while_somebody_works_on_a_site_that_has_no_record_yet(folder, monkeypatch):
     broken(folder, "unknown key")
     monkeypatch.setattr(actions, "at_work", lambda request: holder("start", 3))
     monkeypatch.setattr(actions, "_monitor", lambda *args: Verdict(actions.STOPPED))
-    assert clusterpro.main(["stop"]) == 1 and "start (pid 77) has been at work" in said(folder)[0][1]
+    assert clusterpro.main(["stop"]) == 1 and "start (pid 77) has been at work" in said(folder)[1][1]
 
 
-@pytest.mark.parametrize("instance, origin", [("exec1@/etc/a.conf", ("exec1", "/etc/a.conf")), ("/etc/a.conf", ("", "/etc/a.conf")),
+@pytest.mark.parametrize("instance, expected", [("exec1@/etc/a.conf", ("exec1", "/etc/a.conf")), ("/etc/a.conf", ("", "/etc/a.conf")),
                                               ("rsc-pacemaker", ("", "")), ("", ("", "")), ("a@/c@/d@e.conf", ("a", "/c@/d@e.conf"))])
-def test_what_a_site_was_started_by(instance, origin):
-    assert clusterpro._origin(Record({}, instance, "", {}, 0, [], None)) == origin
+def test_what_a_site_was_started_by(instance, expected):
+    assert origin.origin(Record({}, instance, "", {}, 0, [], None)) == expected
 
 
 @pytest.mark.parametrize("given, name", [("exec-a_1", "exec-a_1"), ("", ""), ("a/b", ""), ("a@b", ""), ("a b", ""), ("-", "")])
@@ -339,7 +339,7 @@ def test_a_stop_that_cannot_choose_says_1_beside_any_started_site(folder, state_
     saved(state_folder, settings={**GIVEN, "site": "jobsiteC"}, instance="/elsewhere/c.conf")
     monkeypatch.setattr(actions, "_monitor", lambda stack, level, probing: Verdict(actions.STOPPED))
     assert clusterpro.main(["stop"]) == 1
-    assert "jobsiteC was started on this node" in said(folder)[0][1]
+    assert "jobsiteC was started on this node" in said(folder)[1][1]
 
 
 def test_a_relative_name_is_no_reason_to_look_at_other_files(folder, monkeypatch):

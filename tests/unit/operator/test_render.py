@@ -149,3 +149,18 @@ def test_all_but_the_commands_are_comments():
     lines = render.words(made, ["/x/start.sh"], "/root/a b").split("\n")
     assert [line for line in lines if not line.startswith("#")] == made.clpcfset() + made.clpcfadm()
     assert "#    clpcfctrl --push -x '/root/a b'" in lines
+
+
+def test_one_file_is_for_one_resource(tmp_path):
+    first, second = plan(resource="exec-a").scripts(), plan(resource="exec-b", monitor="genw-b").scripts()
+    render.write(first, str(tmp_path), [], False)
+    with pytest.raises(CannotRender, match="exec-a/start.sh is made from the same file: a site has one resource"):
+        render.write(second, str(tmp_path), [], True)
+    render.write(plan(conf="/etc/cjc-agent/jobsiteB.conf", resource="exec-b", monitor="genw-b").scripts(), str(tmp_path), [], False)
+
+
+def test_a_folder_in_the_way_of_what_is_not_finished(tmp_path):
+    (tmp_path / "scripts/g/r/stop.sh.new").mkdir(parents=True)
+    with pytest.raises(CannotRender, match="stop.sh"):
+        render.write(SCRIPTS, str(tmp_path), [], False)
+    assert files(tmp_path) == {}

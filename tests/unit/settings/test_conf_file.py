@@ -163,12 +163,13 @@ def test_two_files_and_none_chosen(folder):
 
 def test_a_file_that_a_site_was_started_from_counts_as_being_there(folder):
     here = folder("a.conf")
-    gone = [here + "/b.conf"]
+    gone = {here + "/b.conf": "b"}
     assert conf_file.choose({"CLP_RESOURCENAME": "b"}, gone).path == here + "/b.conf"
     assert conf_file.choose({"CLP_RESOURCENAME": "b"}).path == here + "/a.conf", "nobody has ever seen another one"
-    assert conf_file.choose({}, gone).path == "" and conf_file.choose({}, gone, by_start=True).path == here + "/b.conf"
-    assert conf_file.choose({}, [*gone, here + "/c.conf"], by_start=True).path == "", "one of two is no choice"
-    assert conf_file.choose({}, ["/elsewhere/b.conf"]).path == here + "/a.conf"
+    assert conf_file.choose({}, gone).path == "" and conf_file.choose({}, gone, by_start=True).path == "", "the other one is another site's"
+    assert conf_file.choose({}, {here + "/b.conf": "a"}, by_start=True).path == here + "/b.conf", "all are one site's"
+    assert conf_file.choose({}, {here + "/b.conf": "a", here + "/c.conf": "a"}, by_start=True).path == "", "one of two is no choice"
+    assert conf_file.choose({}, {"/elsewhere/b.conf": "b"}).path == here + "/a.conf"
     os.unlink(here + "/a.conf")
     assert conf_file.choose({}, gone).path == here + "/b.conf"
 

@@ -151,6 +151,8 @@ for _ in range(640):
     os.write(1, b"x" * 65536)
     largest = max(largest, os.fstat(1).st_blocks * 512)
     time.sleep(0.0005)
+while os.fstat(1).st_blocks * 512 > 1 << 20:  # until it was cut once more: what is written now stays
+    time.sleep(0.001)
 os.write(1, b"the end")
 with open(sys.argv[1], "w") as file:
     file.write("%d\\n" % largest)
