@@ -72,8 +72,10 @@ class Request:
             unread = ({"device", "directory"} | wrong.keys()) - given.keys()
             self.problems.update(dict.fromkeys(["line", *sorted(unread)], conf.errors[0]))
         for name, words in wrong.items():
-            place = conf.place(name) + ": " if conf and given.get(name) == conf.values.get(name) else ""
-            self.problems.setdefault(name, "%sparameter %s: %s" % (place, name, words))
+            if conf and given.get(name) == conf.values.get(name):
+                self.problems.setdefault(name, conf.complaint(name, words))
+            else:  # an option that wins over the file, or no file
+                self.problems.setdefault(name, "parameter %s: %s" % (name, words))
         self.deadline, self.log, self.folder, self.instance = deadline, log, folder, instance
 
     @property
@@ -136,13 +138,20 @@ class Stack:
 
 def load_record(request: Request, site: str) -> Optional[Record]:
     """Return the record of a site on this boot; one that cannot be believed is warned about and counts as none."""
+    found, doubt = _read_record(request, site)
+    if doubt:
+        request.log.warning("record: " + doubt)
+    return found
+
+
+def _read_record(request: Request, site: str) -> tuple[Optional[Record], str]:
+    """Return the record of a site on this boot, if there is one, and why it cannot be believed, "" when it can."""
     try:
-        return record.load(request.folder, site) if site else None
+        return record.load(request.folder, site) if site else None, ""
     except statefile.Untrusted as error:
-        request.log.warning("record: %s" % error)
+        return None, str(error)
     except OSError as error:
-        request.log.warning("record: %s: %s" % (record.path(request.folder, site), error.strerror))
-    return None
+        return None, "%s: %s" % (record.path(request.folder, site), error.strerror)
 
 
 def site_of(request: Request) -> str:
@@ -158,13 +167,7 @@ def recorded(request: Request) -> Optional[Record]:
 
 def doubtful_record(request: Request) -> str:
     """Return why the record of the request's site cannot be believed, "" when it can, or there is none."""
-    try:
-        record.load(request.folder, site_of(request))
-    except statefile.Untrusted as error:
-        return str(error)
-    except OSError as error:
-        return "%s: %s" % (record.path(request.folder, site_of(request)), error.strerror)
-    return ""
+    return _read_record(request, site_of(request))[1]
 
 
 # -- monitor -------------------------------------------------------------------------------------------------------------------------

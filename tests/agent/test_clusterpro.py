@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import json
 import os
@@ -9,14 +10,13 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from typing import Optional
 
 import pytest
 
 from lab.hung import HungFileSystem
-from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, environment_of, wait_until
+from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, answer_of, environment_of, wait_until
 
 COMMAND = "/usr/sbin/cjc-agent"
 EVENTS = (None, "START", "FAILOVER", "RECOVER", "junk")
@@ -34,10 +34,9 @@ class Server:
         subprocess.run([COMMAND, "render", "clusterpro", "--conf", str(self.conf), "--group", "jobs", "--resource", "exec-jobs",
                         "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
 
-    def configure(self, *lines: str, **changes: str) -> None:
-        """Write the configuration file: the site's parameters, replaced by `changes` ("" leaves one out), then `lines`."""
-        values = {**self.site.parameters, **changes}
-        self.conf.write_text("".join("%s = %s\n" % pair for pair in values.items() if pair[1]) + "".join(line + "\n" for line in lines))
+    def configure(self, **changes: str) -> None:
+        """Write the configuration file: the site's parameters, replaced by `changes` ("" leaves one out)."""
+        self.conf.write_text(self.site.configuration(**changes))
 
     def environment(self, **variables: Optional[str]) -> dict[str, str]:
         """What a script gets: `variables` as far as they are given, and what a shell of CLUSTERPRO's may have."""
@@ -50,9 +49,7 @@ class Server:
 
     def call(self, name: str, **variables: Optional[str]) -> Answer:
         """Run a script to its end."""
-        began = time.monotonic()
-        done = subprocess.run([self.script(name)], env=self.environment(**variables), capture_output=True, text=True, timeout=120, cwd="/", check=False)
-        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+        return answer_of([self.script(name)], self.environment(**variables))
 
     def begin(self, name: str, **variables: Optional[str]) -> subprocess.Popen[bytes]:
         """Begin a script; its process becomes the core's."""
@@ -366,8 +363,7 @@ def folder() -> Iterator[pathlib.Path]:
 
 def test_files_in_etc(server: Server, folder: pathlib.Path) -> None:
     """Without the line in the scripts: by the resource's name, or the only one; of two that nothing chooses, neither."""
-    def call(name: str, **variables: str) -> Answer:
-        return from_template(server, name, **variables)
+    call = functools.partial(from_template, server)
     assert "/etc/cjc-agent holds no *.conf file" in call("genw.sh").said
     (folder / "jobs.conf").write_text(server.conf.read_text())
     assert call("start.sh", CLP_EVENT="START").code == 0 and server.site.daemons()
@@ -389,10 +385,7 @@ def test_files_in_etc(server: Server, folder: pathlib.Path) -> None:
 
 def from_template(server: Server, name: str, **variables: str) -> Answer:
     """Call a script that was not rendered: it chooses its file itself."""
-    began = time.monotonic()
-    done = subprocess.run(["/usr/lib/cjc-agent/clusterpro/" + name], env=server.environment(**variables), capture_output=True, text=True, timeout=60,
-                          check=False)
-    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    return answer_of(["/usr/lib/cjc-agent/clusterpro/" + name], server.environment(**variables))
 
 
 @pytest.fixture
@@ -401,7 +394,7 @@ def two(server: Server, folder: pathlib.Path, tmp_path: pathlib.Path) -> Iterato
     (tmp_path / "b").mkdir()
     other = Site(tmp_path / "b")
     for name, site in (("exec-a", server.site), ("exec-b", other)):
-        (folder / (name + ".conf")).write_text("".join("%s = %s\n" % pair for pair in site.parameters.items()))
+        (folder / (name + ".conf")).write_text(site.configuration())
         assert from_template(server, "start.sh", CLP_EVENT="START", CLP_RESOURCENAME=name).code == 0
     yield server, other
     other.close()
@@ -450,11 +443,9 @@ def test_a_resource_whose_file_cannot_be_chosen_stops_nobody_else(two: tuple[Ser
     assert len(server.site.daemons()) == 3
 
 
-def by_hand(server: Server, verb: str, *more: str) -> Answer:
+def by_hand(server: Server, verb: str) -> Answer:
     """`cjc-agent VERB --conf` of the server's file."""
-    began = time.monotonic()
-    done = subprocess.run([COMMAND, verb, "--conf", str(server.conf), *more], env=server.environment(), capture_output=True, text=True, timeout=60, check=False)
-    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+    return answer_of([COMMAND, verb, "--conf", str(server.conf)], server.environment())
 
 
 def test_another_disk_is_not_mounted_beside_the_running_site_s(server: Server) -> None:

@@ -55,7 +55,7 @@ def test_the_wrapper_runs_in_every_shell(site: Site, traps: dict[str, str], tmp_
 def clusterpro(site: Site, folder: pathlib.Path, name: str, **environment: str) -> list[object]:
     """Arguments for subprocess.run: a script of CLUSTERPRO's, its environment."""
     conf = folder / "site.conf"
-    conf.write_text("".join("%s = %s\n" % pair for pair in site.parameters.items()))
+    conf.write_text(site.configuration())
     return ["/usr/lib/cjc-agent/clusterpro/" + name, dict({"CJC_AGENT_CONF": str(conf), "CLP_EVENT": "START", "HA_RSCTMP": str(site.state)}, **environment)]
 
 

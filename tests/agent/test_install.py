@@ -94,7 +94,7 @@ def test_without_psutil_start_says_so_and_stop_works(site: Site) -> None:
 
 def test_the_command_line(site: Site, tmp_path: pathlib.Path) -> None:
     conf = tmp_path / "site.conf"
-    conf.write_text("# 夜間バッチ\n" + "".join("%s = %s\n" % pair for pair in site.parameters.items()) + "stop_timeout = 60s\n")
+    conf.write_text("# 夜間バッチ\n" + site.configuration() + "stop_timeout = 60s\n")
 
     def agent(*words: str) -> tuple[int, str, str]:
         done = subprocess.run(["cjc-agent", *words], capture_output=True, text=True, env={"HA_RSCTMP": str(site.state), "PATH": os.environ["PATH"]})

@@ -212,7 +212,7 @@ def test_a_hostile_process_name_forges_no_line(site: Site) -> None:
     assert answer.code == 1 and "x\\x0aERROR: \\x1b[2J\\x0d[%d]" % child.pid in answer.reason
     assert_one_line_each(answer, new_lines(site))
     conf = site.state.parent / "conf"
-    conf.write_text("".join("%s = %s\n" % pair for pair in site.parameters.items()))
+    conf.write_text(site.configuration())
     for verb in ("status", "monitor", "stop"):
         words = ["/usr/sbin/cjc-agent", verb, "--conf", str(conf), "--stop_timeout", "8s"]
         said = subprocess.run(words, capture_output=True, text=True, env={"HA_RSCTMP": str(site.state)})

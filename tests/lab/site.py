@@ -48,6 +48,13 @@ class Answer:
         return "<%d after %.2f s: %s>" % (self.code, self.seconds, self.said.strip())
 
 
+def answer_of(command: list[str], environment: dict[str, str]) -> Answer:
+    """Run a command of the agent's to its end."""
+    began = time.monotonic()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", timeout=120, check=False)
+    return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+
 class Site:
     """One site with a disk and a VIP of its own. `parameters` are the agent's; `environment` is what Pacemaker sets besides."""
 
@@ -81,10 +88,11 @@ class Site:
 
     def call(self, action: str, *more: str, **environment: str) -> Answer:
         """Call the installed agent; keywords in capitals are environment variables, others are parameters that replace ours."""
-        began = time.monotonic()
-        done = subprocess.run([*self.caller, AGENT, action, *more], env=self.call_environment(**environment), capture_output=True, text=True,
-                              errors="replace", timeout=120)
-        return Answer(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+        return answer_of([*self.caller, AGENT, action, *more], self.call_environment(**environment))
+
+    def configuration(self, **changes: str) -> str:
+        """The text of a configuration file: the agent's parameters, replaced by `changes` ("" leaves one out)."""
+        return "".join("%s = %s\n" % pair for pair in {**self.parameters, **changes}.items() if pair[1])
 
     def call_environment(self, **changes: str) -> dict[str, str]:
         """The environment of a call."""

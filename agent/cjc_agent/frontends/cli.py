@@ -160,7 +160,7 @@ def _render(options: argparse.Namespace, conf: Conf) -> int:
     from cjc_agent.operator import render
     settings, problems = parameters.read(conf.values)
     if problems:
-        return _complain(*("%s: parameter %s: %s" % (conf.place(name), name, words) for name, words in problems.items()))
+        return _complain(*(conf.complaint(name, words) for name, words in problems.items()))
     try:
         plan = render.Plan(conf.path, settings, options.group, options.resource, options.monitor or "genw-" + options.resource)
         products = [render.CLUSTERPRO, os.environ.get("CLP_PATH") or render.CLUSTERPRO, settings.nqs_home, settings.nqs_spool]

@@ -41,6 +41,10 @@ class Conf:
         path = one_line(self.path, 300)
         return "%s line %d" % (path, self.lines[name]) if name in self.lines else path
 
+    def complaint(self, name: str, words: str) -> str:
+        """Given what is wrong with a parameter, return it with the place where it stands."""
+        return "%s: parameter %s: %s" % (self.place(name), name, words)
+
 
 def choose(environ: Mapping[str, str], started: Optional[Mapping[str, str]] = None, by_start: bool = False) -> Conf:
     """Given the environment of a CLUSTERPRO script, read the file of its site.
