@@ -358,6 +358,7 @@ def _start(stack: Stack) -> Verdict:
         disk = stack.disk.state()
         verdict = _running(stack, 0) if disk.running else Verdict(FAILED, "disk: " + disk.reason)
         if verdict.good:
+            stack.site.note_owner(stack.deadline)
             return verdict
         reason = verdict.reason + "; this was seen after the start"
     except (LayerError, OSError) as error:

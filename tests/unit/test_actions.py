@@ -41,6 +41,9 @@ class StubSite:
     def check_service(self, deadline):
         return self.complaint
 
+    def note_owner(self, deadline):
+        self.calls.append("owner noted")
+
     def start(self, deadline, note, disk_was_up):
         self.calls.append(("disk was up", disk_was_up))
         self.before = [(300, 9)]
@@ -270,7 +273,7 @@ def test_write_test_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_start_climbs():
     stack = stack_of(disk=S, site=S, recorded=False)
     assert actions._start(stack).good
-    assert [call for call in stack.calls if isinstance(call, str)] == ["disk start", "vip wait", "record", "site start", "record"]
+    assert [call for call in stack.calls if isinstance(call, str)] == ["disk start", "vip wait", "record", "site start", "record", "owner noted"]
     assert stack.record.before is None and ("state", True, False) not in stack.calls, "status has been asked once, by the site's own start"
 
 

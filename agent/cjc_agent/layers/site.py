@@ -24,6 +24,9 @@ GRACEFUL_MOST = 0.80  # even when `stop_escalation` asks for more
 ENOUGH = 0.3  # seconds in which a status call can answer
 SEE_LOG = "see JobCenter's own log"
 
+# rules (operator/checks) that a start refuses, too
+NO_COMMAND, NOT_EXECUTABLE, WRITABLE_COMMAND, OTHER_VERSION, NO_USER = "CJC205", "CJC206", "CJC207", "CJC210", "CJC211"
+
 
 class Site:
     """One cluster site on this node. `scope` returns the folder and device of the site DB's mount, None while it is not there."""
@@ -137,6 +140,7 @@ class Site:
             raise LayerError(before.evidence())
         if deadline.expired():
             raise LayerError("no time left to start site %s: see what took it, or give the start a longer timeout" % self._settings.site)
+        self._refuse_wrong_site_db(deadline)
         self.before = sorted(process.identity for process in before.candidates.values())
         note()
         self.launched = True
@@ -152,6 +156,23 @@ class Site:
         if not state.running:
             raise LayerError(state.reason)
         return True
+
+    def _refuse_wrong_site_db(self, deadline: Deadline) -> None:
+        """Raise LayerError when what the site DB says is not what was asked for. What cannot be read is JobCenter's to judge."""
+        from cjc_agent.settings import daemon_conf, site_db
+        settings = self._settings
+        result = self._runner.call("look into the site DB before the start",
+                                   lambda: site_db.complaint(settings.site_db, settings.site) or daemon_conf.port_complaint(settings), deadline.share(0.2))
+        if result.ok and result.output:
+            raise LayerError(result.output)
+        if not result.ok:
+            self._log.warning("site: %s" % result.words())
+
+    def note_owner(self, deadline: Deadline) -> None:
+        """Note in the site DB whose it is, where that is not noted yet; that it cannot be is no failure."""
+        from cjc_agent.settings import site_db
+        settings = self._settings
+        self._runner.call("note the site's name", lambda: site_db.note(settings.site_db, settings.site), deadline.part(2.0))
 
     def _start_resident(self, deadline: Deadline) -> None:
         output = _syslog_descriptor(self._log)
@@ -352,7 +373,22 @@ class Site:
             user = " - or how user %s is looked up" % self._settings.user if self._settings.user not in ("", "root") else ""
             return 1, result.words("check the file system of %s%s" % (self._settings.nqs_home, user))
         code, _, words = result.output.partition(" ")
+        if code == "0" and self._settings.version:
+            other = self._other_version()
+            return (5, other) if other else (0, words)
         return int(code), words
+
+    def _other_version(self) -> str:
+        """Words for a version of JobCenter that is not the one that `version` wants. One that cannot be found out is only warned about."""
+        from cjc_agent.tools import packages
+        # the package manager knows a program by where it really lies
+        there = self._runner.call("look for cjcpw", lambda: os.path.realpath(next(path for path in self._programs() if os.path.exists(path))),
+                                  self._deadline.part(5.0))
+        here = packages.owner(there.output, self._runner, self._deadline.part(10.0))[1] if there.ok else ""
+        if not here:
+            self._log.warning("site: which version of JobCenter this is cannot be told: `version` is not checked - no package owns %s" % there.output)
+        wanted = self._settings.version
+        return "%s: JobCenter here is %s, `version` wants %s: install the same one" % (OTHER_VERSION, here, wanted) if here not in ("", wanted) else ""
 
 
 def _without_mere_holders(census: Census) -> Census:
@@ -388,9 +424,9 @@ def _look(settings: Settings, programs: list[str]) -> str:
     from cjc_agent.settings import licence
     there = [path for path in programs if os.path.exists(path)]
     if not there:
-        return "5 cjcpw is not installed: install JobCenter or set `cjcpw` - looked for %s" % ", ".join(programs)
+        return "5 %s: cjcpw is not installed: install JobCenter or set `cjcpw` - looked for %s" % (NO_COMMAND, ", ".join(programs))
     if not os.path.isfile(there[0]) or not os.access(there[0], os.X_OK):
-        return "4 %s is not an executable file: correct its mode or set `cjcpw`" % there[0]
+        return "4 %s: %s is not an executable file: correct its mode or set `cjcpw`" % (NOT_EXECUTABLE, there[0])
     complaint = licence.complaint(settings.nqs_home, settings.licence_pattern)
     if complaint:
         return "5 " + complaint
@@ -399,9 +435,9 @@ def _look(settings: Settings, programs: list[str]) -> str:
         try:
             pwd.getpwnam(settings.user)
         except KeyError:
-            return "5 user %s is not known on this node: create the user or set `user`" % settings.user
+            return "5 %s: user %s is not known on this node: create the user or set `user`" % (NO_USER, settings.user)
     if os.stat(there[0]).st_mode & 0o002:
-        return "0 %s can be written by everybody, who thus becomes %s: chmod o-w it" % (there[0], settings.user or "root")
+        return "0 %s: %s can be written by everybody, who thus becomes %s: chmod o-w it" % (WRITABLE_COMMAND, there[0], settings.user or "root")
     return "0 "
 
 

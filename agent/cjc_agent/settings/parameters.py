@@ -150,6 +150,23 @@ PARAMETERS = (
         "The licence file nqs_home/license/jobcenter_key.dat must contain this text: it tells that the CJC Option is registered.",
         "nqs_home/license/jobcenter_key.dat に含まれるべき文字列。CJC Option が登録済みであることの確認に使います。"),
     Parameter(
+        "version", values.text, "", "JobCenter's version that every node must have", "全ノードで必要な JobCenter のバージョン",
+        "As the package manager prints it for the package that owns cjcpw (rpm: VERSION-RELEASE); `cjc-agent doctor` shows it. Given: a start with "
+        "another version is refused. Empty: not checked.",
+        "cjcpw を含むパッケージのバージョン（rpm では VERSION-RELEASE）。`cjc-agent doctor` で表示されます。"
+        "指定すると、異なるバージョンでの起動を拒否します。空の場合は検査しません。",
+        reloadable=True),
+    Parameter(
+        "min_free_percent", values.percent, "5", "Least free space of the site DB's disk (percent)", "サイト DB のディスクの最小空き容量（%）",
+        "`cjc-agent doctor` complains when less of the space or of the inodes is free. It changes nothing for start, stop and monitor.",
+        "空き容量または空き inode がこれを下回ると `cjc-agent doctor` が指摘します。start、stop、monitor には影響しません。",
+        reloadable=True, content="integer"),
+    Parameter(
+        "min_free_mib", values.size, "512", "Least free space of the site DB's disk (MiB)", "サイト DB のディスクの最小空き容量（MiB）",
+        "As min_free_percent, in MiB; the doctor complains below either.",
+        "min_free_percent と同様（MiB 単位）。どちらかを下回ると指摘します。",
+        reloadable=True, content="integer"),
+    Parameter(
         "trace", values.boolean, "0", "Trace this resource's calls", "トレース",
         "1: every call writes a trace file below /var/lib/heartbeat/trace_ra/jobcenter (also with the cluster's own OCF_TRACE_RA).",
         "1: 呼び出しごとに /var/lib/heartbeat/trace_ra/jobcenter の下へトレースを書きます（クラスタの OCF_TRACE_RA でも有効）。",
@@ -204,6 +221,9 @@ class Settings:
     environment: tuple[str, ...]
     stop_escalation: float  # seconds; -1: auto
     licence_pattern: str
+    version: str
+    min_free_percent: int
+    min_free_mib: int
     trace: bool
     start_timeout: float  # seconds, like the two below
     stop_timeout: float

@@ -135,6 +135,22 @@ def message_length(given: str) -> int:
     return value
 
 
+def percent(given: str) -> int:
+    """A share, from 0 to 100."""
+    value = _number(given)
+    if not 0 <= value <= 100:
+        raise ValueError("%r is no percentage: give a number from 0 to 100" % given)
+    return value
+
+
+def size(given: str) -> int:
+    """A whole number of MiB."""
+    value = _number(given)
+    if not 0 <= value < 1 << 40:
+        raise ValueError("%r is no size: give a whole number of MiB" % given)
+    return value
+
+
 def escalation(given: str) -> float:
     """Seconds for the graceful part of a stop; -1 stands for `auto`."""
     return -1.0 if given == "auto" else duration(given)

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from cjc_agent.settings import daemon_conf
+from unit.helpers import settings
 
 
 @pytest.mark.parametrize("text, found", [
@@ -14,21 +15,30 @@ from cjc_agent.settings import daemon_conf
     ("a=\n", {"a": ("", 1)}),
 ])
 def test_parse(text, found):
-    assert daemon_conf.parse(text) == found
+    assert found_in(text.encode()) == found
+
+
+def found_in(data):
+    """Key -> (value, line) of what counts in a file."""
+    file = daemon_conf.File("/x", data)
+    counting = {entry.key: file.get(entry.key) for entry in file.entries}
+    return {key: (entry.value, entry.line) for key, entry in counting.items()}
 
 
 @pytest.mark.parametrize("separator", "\x0b\x0c\x1c\x85\u2028")
 def test_only_newlines_end_a_line(separator):
-    assert daemon_conf.parse("# comment%slisten_port=1\n" % separator) == {}
+    assert found_in(("# comment%slisten_port=1\n" % separator).encode()) == {}
 
 
 def test_read(tmp_path):
     path = tmp_path / "daemon.conf"
-    assert daemon_conf.read(str(path)) == {}
+    with pytest.raises(FileNotFoundError):
+        daemon_conf.read(str(path))
     path.write_bytes("# 待ち受けポート\nlisten_port=20817 # 変更\n".encode("euc_jp"))
-    assert daemon_conf.read(str(path)) == {"listen_port": ("20817", 2)}
+    assert [found_in(path.read_bytes()), daemon_conf.read(str(path)).encoding] == [{"listen_port": ("20817", 2)}, "euc_jp"]
     path.write_bytes("# ソ表能\r\nlisten_port=20818\r\n".encode("shift_jis"))
-    assert daemon_conf.read(str(path)) == {"listen_port": ("20818", 2)}
+    assert [found_in(path.read_bytes()), daemon_conf.read(str(path)).encoding] == [{"listen_port": ("20818", 2)}, "cp932"]
+    path.write_bytes(b"#" * (1 << 21))
     with pytest.raises(OSError):
         daemon_conf.read(str(tmp_path))
 
@@ -68,3 +78,92 @@ def test_listen_port_that_cannot_be_read_is_an_error(homes):
     os.mkdir(site_db + "/nqs/daemon.conf")
     with pytest.raises(OSError):
         daemon_conf.listen_port(home, site_db)
+
+
+# -- the value that counts -------------------------------------------------------------------------------------------------------------
+
+
+def three(common=None, local=None, site=None):
+    """The files that there are, by name."""
+    texts = {"common": common, "local": local, "site": site}
+    return {name: daemon_conf.File("/" + name, text.encode()) for name, text in texts.items() if text is not None}
+
+
+@pytest.mark.parametrize("site, files, key, value, place, hidden", [
+    ("site", three(), "listen_port", "20816", "", []),
+    ("site", three(common="listen_port=1\n"), "listen_port", "1", "/common:1", []),
+    ("site", three("listen_port=1\n", "listen_port=2\n", "# x\nlisten_port=3\n"), "listen_port", "3", "/site:2", ["1"]),
+    ("local", three("listen_port=1\n", "listen_port=2\n", "listen_port=3\n"), "listen_port", "2", "/local:1", ["1"]),
+    ("local", three("a=1\n", "b=2\n", "c=3\n"), "c", None, "", []),
+    ("site", three("a=1\na=2\n", None, "a=3\na=4\n"), "a", "4", "/site:2", ["1", "2", "3"]),
+    ("site", three(None, "ipaddress=10.0.0.10\n", None), "ipaddress", "", "", []),
+])
+def test_what_counts(site, files, key, value, place, hidden):
+    found = daemon_conf.effective(site, files).get(key)
+    assert (found and found.value, found.place if found else "") == (value, place)
+    assert [entry.value for _, entry in found.hides] == hidden if found else not hidden
+
+
+# the seed's two examples, to the letter
+SEED_SITE = """local_daemon=OFF               # ローカルデーモンは停止
+ipaddress=10.0.2.50            # VIP／仮想ホスト名に対応するIP
+listen_port=20816              # MG/SV ↔ SV 間通信ポート
+ipcheck=OFF                    # SV 逆引きチェック抑制（必要に応じ）
+"""
+SEED_LOCAL = """local_daemon=SITE              # ローカル＆クラスタの同居を許可
+ipaddress=10.0.0.10            # 管理ネットワークIP
+"""
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp932", "euc_jp"])
+def test_the_seed_s_examples(encoding):
+    data = {"site": SEED_SITE.encode(encoding, "replace"), "local": SEED_LOCAL.encode(encoding, "replace")}
+    files = {name: daemon_conf.File("/" + name, text) for name, text in data.items()}
+    assert {key: found.value for key, found in daemon_conf.effective("site", files).items()} == {
+        "local_daemon": "OFF", "ipaddress": "10.0.2.50", "listen_port": "20816", "ipcheck": "OFF"}
+    assert {key: found.value for key, found in daemon_conf.effective("local", files).items()} == {
+        "local_daemon": "SITE", "ipaddress": "10.0.0.10", "listen_port": "20816", "ipcheck": ""}
+    assert [file.encoding for file in files.values()] == [encoding, encoding]
+
+
+# -- another value ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before, key, value, after", [
+    ("ipaddress=10.0.0.1            # VIP\n", "ipaddress", "10.0.2.50", "ipaddress=10.0.2.50            # VIP\n"),
+    ("a=1\r\nlisten_port = 20816 \r\n", "listen_port", "1", "a=1\r\nlisten_port = 1 \r\n"),
+    ("listen_port=1\nlisten_port=2", "listen_port", "3", "listen_port=1\nlisten_port=3"),
+    ("listen_port=# none\n", "listen_port", "3", "listen_port=3# none\n"), ("listen_port=  \n", "listen_port", "3", "listen_port=3  \n"),
+    ("", "a", "b", "a=b\n"), ("x=1", "a", "b", "x=1\na=b\n"), ("x=1\r\n", "a", "b", "x=1\r\na=b\r\n"), ("#a=1\n", "a", "b", "#a=1\na=b\n"),
+    ("a=1\n", "a", "", "a=\n"),
+])
+def test_set(before, key, value, after):
+    assert daemon_conf.File("/x", before.encode()).with_value(key, value).decode() == after
+
+
+@pytest.mark.parametrize("key, value", [("", "1"), ("a#", "1"), ("a=b", "1"), (" a", "1"), ("a", "1 "), ("a", "1#2"), ("a", "1\n2"), ("a\n", "1"), ("a", "\x1b")])
+def test_what_would_not_be_read_back_is_refused(key, value):
+    with pytest.raises(ValueError):
+        daemon_conf.File("/x", b"a=1\n").with_value(key, value)
+
+
+def test_a_value_that_the_file_s_encoding_does_not_have_is_refused():
+    with pytest.raises(ValueError, match="euc_jp"):
+        daemon_conf.File("/x", "# 夜間\n".encode("euc_jp")).with_value("a", "\U0001f600")
+
+
+@pytest.mark.parametrize("key, like", [("listenport", "listen_port"), ("Listen_Port", "listen_port"), ("ip_address", "ipaddress"), ("ip-check", "ipcheck"),
+                                       ("\ufefflocal_daemon", "local_daemon"), ("jcdbs_cachesize", ""), ("x", "")])
+def test_the_nearest_known_key(key, like):
+    assert daemon_conf.nearest(key) == like
+
+
+@pytest.mark.parametrize("common, site, port, words", [
+    (None, None, "", ""), ("listen_port=20817\n", None, "", ""), ("listen_port=20817\n", None, "20816", "CJC115: listen_port=20817, but `port` is 20816"),
+    ("listen_port=20817\n", "listen_port=20816\n", "20816", ""), ("listen_port=x\n", "listen_port=20816\n", "20816", ""),
+    ("listen_port=70000\n", None, "", "CJC113: listen_port=70000 is no TCP port"), (None, None, "20817", "- the default"),
+])
+def test_ports_that_a_start_refuses(homes, common, site, port, words):
+    home, site_db = homes(common, site)
+    said = daemon_conf.port_complaint(settings(nqs_home=home, site_db=site_db, **({"port": port} if port else {})))
+    assert words in said and bool(words) is bool(said)

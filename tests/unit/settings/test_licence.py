@@ -11,19 +11,22 @@ def home(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("content, pattern, good", [
-    (b"x CJC Option y", "CJC", True), (b"cjc", "CJC", False), (b"", "CJC", False), ("ライセンス CJC".encode("euc_jp"), "CJC", True),
-    ("日本".encode(), "日本", True), (b"\xff\xfeCJC", "CJC", True), (b"C J C", "CJC", False),
+@pytest.mark.parametrize("content, pattern, words", [
+    (b"x CJC Option y", "CJC", ""), (b"cjc", "CJC", "CJC204: licence FILE does not contain 'CJC': "), (b"", "CJC", "CJC203: licence FILE is empty: "),
+    (b" \n", "CJC", "CJC203: "), ("ライセンス CJC".encode("euc_jp"), "CJC", ""), ("日本".encode(), "日本", ""), (b"\xff\xfeCJC", "CJC", ""),
+    (b"C J C", "CJC", "CJC204: "),
 ])
-def test_pattern(home, content, pattern, good):
+def test_pattern(home, content, pattern, words):
     (home / "license" / "jobcenter_key.dat").write_bytes(content)
     complaint = licence.complaint(str(home), pattern)
-    assert (complaint == "") is good
-    if not good:
-        assert str(home / "license" / "jobcenter_key.dat") in complaint and repr(pattern) in complaint and "jclicreg" in complaint
+    assert bool(complaint) is bool(words)
+    if words:
+        assert complaint.startswith(words.replace("FILE", licence.path(str(home)))) and "jclicreg" in complaint and licence.path(str(home)) in complaint
 
 
 def test_missing_or_unreadable(home):
-    assert "No such file" in licence.complaint(str(home), "CJC")
+    complaint = licence.complaint(str(home), "CJC")
+    assert complaint.startswith("CJC201: licence %s: No such file" % licence.path(str(home)))
     (home / "license" / "jobcenter_key.dat").mkdir()
-    assert "Is a directory" in licence.complaint(str(home), "CJC")
+    complaint = licence.complaint(str(home), "CJC")
+    assert complaint.startswith("CJC202: ") and "Is a directory" in complaint

@@ -30,6 +30,9 @@ DESIGN = [
     ("environment", "", False, False, True),
     ("stop_escalation", "auto", False, False, True),
     ("licence_pattern", "CJC", False, False, False),
+    ("version", "", False, False, True),
+    ("min_free_percent", "5", False, False, True),
+    ("min_free_mib", "512", False, False, True),
     ("trace", "0", False, False, True),
 ]
 DESIGN_CONF = [("start_timeout", "180s"), ("stop_timeout", "180s"), ("monitor_timeout", "30s"), ("monitor_level", "0"),
@@ -58,6 +61,7 @@ def test_defaults_as_values():
     assert (made.start_args, made.stop_args, made.status_args, made.cjcpw_mode) == (("start",), ("stop",), ("status",), "command")
     assert (made.status_running, made.status_stopped, made.user, made.environment) == ((0,), (1, 3), "root", ())
     assert (made.stop_escalation, made.licence_pattern, made.trace) == (-1.0, "CJC", False)
+    assert (made.version, made.min_free_percent, made.min_free_mib) == ("", 5, 512)
     assert (made.start_timeout, made.stop_timeout, made.monitor_timeout, made.monitor_level) == (180.0, 180.0, 30.0, 0)
     assert (made.monitor_expect, made.log_limit) == ("auto", 255)
     assert made.texts == {**DEFAULTS, **GIVEN}

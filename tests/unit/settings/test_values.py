@@ -31,7 +31,8 @@ GOOD = [
     ("user", "root", "root"), ("user", "nqs_user-1", "nqs_user-1"), ("user", "DOM.x$", "DOM.x$"),
     ("environment", "A=1 B='x y' C=", ("A=1", "B=x y", "C=")), ("environment", "A=b=c", ("A=b=c",)),
     ("stop_escalation", "auto", -1.0), ("stop_escalation", "60s", 60.0), ("stop_escalation", "0", 0.0),
-    ("licence_pattern", "CJC Option", "CJC Option"),
+    ("licence_pattern", "CJC Option", "CJC Option"), ("version", "16.1-1.el8", "16.1-1.el8"),
+    ("min_free_percent", "0", 0), ("min_free_percent", "100", 100), ("min_free_mib", "0", 0), ("min_free_mib", "1048576", 1048576),
     ("trace", "1", True), ("trace", "yes", True), ("trace", "ON", True), ("trace", "True", True), ("trace", "0", False), ("trace", "off", False),
     ("trace", "No", False), ("trace", "false", False),
     ("start_timeout", "1s", 1.0), ("stop_timeout", "3min", 180.0), ("monitor_timeout", "30", 30.0),
@@ -55,6 +56,7 @@ BAD = [
     *[("cjcpw", text) for text in ("bin/cjcpw", "./cjcpw", "-x", "cjc pw", "/a/../b", ".", "..", "/", "//.")],
     *[(name, text) for name in ("start_args", "stop_args", "status_args") for text in ("'open", '"open', "x\\")],
     *[("cjcpw_mode", text) for text in ("Resident", "daemon")],
+    *[("min_free_percent", text) for text in ("101", "-1", "5%", "x")], *[("min_free_mib", text) for text in ("-1", "1GiB", "9" * 50)],
     *[(name, text) for name in ("status_running", "status_stopped") for text in (
         "256", "-1", "1,,2", "1 2", "x", "126", "127", "0,127", "0x1", "²", ",", "9" * 5000)],
     *[("user", text) for text in ("-x", "a b", "a:b", "../x", "é", "a" * 65)],
@@ -91,7 +93,7 @@ def test_what_is_wrong_with_the_environment_is_said_without_its_values(text):
 def test_every_parameter_is_in_the_tables():
     names = {row.name for row in parameters.PARAMETERS + parameters.CONF_PARAMETERS}
     assert {row[0] for row in GOOD} == names
-    assert names - {row[0] for row in BAD} == {"licence_pattern"}, "any text will do for the licence pattern alone"
+    assert names - {row[0] for row in BAD} == {"licence_pattern", "version"}, "any text will do for these alone"
 
 
 @pytest.mark.parametrize("text", ["/dev", "/dev/", "/dev/.", "/dev//"])

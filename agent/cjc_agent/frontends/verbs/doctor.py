@@ -1,0 +1,48 @@
+"""`cjc-agent doctor`: is this node fit to take the site over?"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+
+from cjc_agent.frontends.verbs.common import BAD, GOOD, complain, need_root, request_of, site_options, source_of
+
+SUMMARY = "check this node: licence, version, daemon.conf, disk, network ... before a failover needs them"
+SECONDS = 30.0  # for all checks together; each look has a bound of its own, far below
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's options."""
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+    parser.add_argument("--lang", choices=["en", "ja"], default="en", help="the language of what is said [en]")
+    parser.add_argument("--peer", metavar="HOST", action="append", default=[], help="a host of the other side (MG or SV) whose port must be reached from here")
+    parser.add_argument("--save", metavar="FILE", help="also write this node's facts (versions, digests, settings) for `cjc-agent compare`")
+    site_options(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, and say what was found."""
+    from cjc_agent.operator import doctor
+    from cjc_agent.operator.node import Node
+    need_root("doctor")
+    save = os.path.abspath(options.save) if options.save else ""
+    source = source_of(options)
+    node = Node(request_of(source, SECONDS), source.resource, options.peer, source.cib)
+    report = doctor.examine(node)
+    if options.json:
+        print(json.dumps(doctor.as_json(report, options.lang), indent=1, ensure_ascii=False), flush=True)
+    else:
+        print(doctor.text(report, options.lang, _coloured()), flush=True)
+    if save:
+        from cjc_agent.operator import compare
+        try:
+            compare.save(report, save)
+        except OSError as error:
+            return complain("--save %s: %s" % (save, error.strerror))
+    return GOOD if report.clean else BAD
+
+
+def _coloured() -> bool:
+    """Whether colours help: on a terminal, unless its owner does not want them (no-color.org)."""
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"

@@ -1,0 +1,136 @@
+"""JobCenter on this node: licence, commands, version."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cjc_agent.layers import site
+from cjc_agent.operator.node import Node
+from cjc_agent.operator.rule import ERROR, NO_ANSWER, WARNING, Found, Group, Rule, unchecked
+from cjc_agent.settings import licence, values
+from cjc_agent.tools import packages
+from cjc_agent.tools.look import Seen
+
+GROUP = Group("JobCenter: licence, commands, version", "JobCenter: ライセンス・コマンド・バージョン")
+REGISTER = ("Register the CJC Option on this node with jclicreg; the licence is the same on all nodes.",
+            "このノードで jclicreg により CJC Option を登録してください。ライセンスは全ノード同一にします。")
+REFUSED = ("The start on this node is refused.", "このノードでの起動は拒否されます。")
+
+
+def _licence_rule(id: str, finding: tuple[str, str]) -> Rule:
+    return GROUP.rule(id, ERROR, finding, REFUSED, REGISTER)
+
+
+LICENCE_RULES = {rule.id: rule for rule in (
+    _licence_rule(licence.MISSING, ("the licence file is missing", "ライセンスファイルがありません")),
+    _licence_rule(licence.UNREADABLE, ("the licence file cannot be read: %(words)s", "ライセンスファイルを読めません: %(words)s")),
+    _licence_rule(licence.EMPTY, ("the licence file is empty", "ライセンスファイルが空です")),
+    _licence_rule(licence.WITHOUT_OPTION, ("the licence file lacks the CJC Option: it %(words)s", "ライセンスに CJC Option が含まれていません: %(words)s")),
+)}
+NO_COMMAND = GROUP.rule(
+    site.NO_COMMAND, ERROR,
+    ("%(command)s is not installed: looked for %(paths)s", "%(command)s がありません（検索先: %(paths)s）"), REFUSED,
+    ("Install JobCenter MG/SV in the same version as on the other nodes, or set the parameter `cjcpw`.",
+     "他のノードと同じバージョンの JobCenter MG/SV を導入するか、パラメータ `cjcpw` を設定してください。"))
+NOT_EXECUTABLE = GROUP.rule(
+    site.NOT_EXECUTABLE, ERROR,
+    ("%(command)s is not an executable file", "%(command)s は実行可能なファイルではありません"), REFUSED,
+    ("Correct its mode (chmod 755) or reinstall JobCenter.", "モードを直す（chmod 755）か、JobCenter を再導入してください。"))
+WRITABLE_COMMAND = GROUP.rule(
+    site.WRITABLE_COMMAND, WARNING,
+    ("%(command)s can be written by others (mode %(mode)s, uid %(uid)s)", "%(command)s が他のユーザから書き込み可能です（モード %(mode)s、uid %(uid)s）"),
+    ("Whoever can write it becomes root at the next failover.", "書き込める者は、次のフェイルオーバ時に root 権限を得られます。"),
+    ("chown root, chmod go-w", "chown root と chmod go-w を実行してください。"))
+NO_MAKER = GROUP.rule(
+    "CJC208", WARNING,
+    ("cjcmksite is not installed: looked for %(paths)s", "cjcmksite がありません（検索先: %(paths)s）"),
+    ("None for a site that exists; but JobCenter is not installed as it should be, and no site can be made here.",
+     "既存サイトの動作には影響しませんが、JobCenter の導入が不完全で、このノードではサイトを作成できません。"),
+    ("Reinstall JobCenter MG/SV.", "JobCenter MG/SV を再導入してください。"))
+VERSION_UNKNOWN = GROUP.rule(
+    "CJC209", WARNING,
+    ("JobCenter's version is not known: no package that is installed owns %(command)s", "JobCenter のバージョンが不明です（%(command)s を含むパッケージがありません）"),
+    ("All nodes need the very same version (seed); here nobody can tell, and `version` cannot be held against it.",
+     "全ノードでバージョンの完全一致が必要ですが、このノードでは確認できず、`version` との照合もできません。"),
+    ("Install JobCenter from its package, the same one on all nodes; compare by hand meanwhile.",
+     "全ノードで同じパッケージから導入してください。それまでは手作業で照合してください。"))
+OTHER_VERSION = GROUP.rule(
+    site.OTHER_VERSION, ERROR,
+    ("JobCenter here is %(here)s, but %(wanted)s is wanted (%(by)s)", "このノードの JobCenter は %(here)s ですが、%(wanted)s が必要です（%(by)s）"),
+    ("The site DB of one version is not for another one: the start on this node is refused where `version` says so.",
+     "サイト DB はバージョン間で互換性がありません。`version` を指定していれば、このノードでの起動は拒否されます。"),
+    ("Install the same version on all nodes; after a planned update change `version`.", "全ノードを同じバージョンにしてください。計画更新後は `version` を変更します。"))
+NO_USER = GROUP.rule(
+    site.NO_USER, ERROR,
+    ("user %(user)s is not known on this node", "ユーザ %(user)s がこのノードに存在しません"), REFUSED,
+    ("Create the user with the same uid as on the other nodes, or set the parameter `user`.", "他のノードと同じ uid でユーザを作成するか、パラメータ `user` を設定してください。"))
+
+
+@GROUP.check
+def the_licence(node: Node) -> Iterator[Found]:
+    """The licence file."""
+    settings = node.settings
+    answer = node.call("look at the licence", lambda: "%s %s" % licence.judge(settings.nqs_home, settings.licence_pattern))
+    if not answer.ok:
+        yield unchecked(LICENCE_RULES.values(), NO_ANSWER, what=settings.nqs_home)
+        return
+    id, _, words = answer.output.partition(" ")
+    if id:
+        yield LICENCE_RULES[id](licence.path(settings.nqs_home), words=words)
+
+
+@GROUP.check
+def commands(node: Node) -> Iterator[Found]:
+    """cjcpw and cjcmksite."""
+    found = find_commands(node)
+    for name, seen in found.items():
+        paths = values.programs_of(name, node.settings.nqs_home)
+        maker = name == "cjcmksite"
+        if seen is None:
+            yield (NO_MAKER if maker else NO_COMMAND)("", command=name, paths=", ".join(paths))
+        elif not seen.is_file or not seen.mode & 0o111:
+            yield NOT_EXECUTABLE(seen.path, command=seen.path)
+        elif seen.others_write:
+            yield WRITABLE_COMMAND(seen.path, command=seen.path, mode="%04o" % (seen.mode & 0o7777), uid=seen.uid)
+
+
+def find_commands(node: Node) -> dict[str, Seen | None]:
+    """Return name -> what is seen of the command that would be run, None where there is none."""
+    wanted = {name: values.programs_of(name, node.settings.nqs_home) for name in (node.settings.cjcpw, "cjcmksite")}
+    seen = node.look([path for paths in wanted.values() for path in paths], contents=False)
+    return {name: next((seen[path] for path in paths if not seen[path].missing), None) for name, paths in wanted.items()}
+
+
+@GROUP.check
+def version(node: Node) -> Iterator[Found]:
+    """The version that is installed here, and the one that is wanted."""
+    command = find_commands(node)[node.settings.cjcpw]
+    if command is None:
+        return
+    here = installed_version(node, command)
+    if not here:
+        yield VERSION_UNKNOWN(command.path, command=command.path)
+    elif node.settings.version and here != node.settings.version:
+        yield OTHER_VERSION(command.path, here=here, wanted=node.settings.version, by="the parameter `version`")
+
+
+def installed_version(node: Node, command: Seen) -> str:
+    """Return the version of the package that the cjcpw on this node is from, "" when that is not known."""
+    return packages.owner(command.real, node.stack.runner, node.deadline.part(1.0))[1]
+
+
+@GROUP.check
+def user(node: Node) -> Iterator[Found]:
+    """The user that cjcpw runs as."""
+    name = node.settings.user
+
+    def look() -> str:
+        import pwd
+        try:
+            return str(pwd.getpwnam(name).pw_uid)
+        except KeyError:
+            return ""
+    answer = node.call("look up user %s" % name, look)
+    if not answer.ok:
+        yield unchecked((NO_USER,), NO_ANSWER, what="user %s" % name)
+    elif not answer.output:
+        yield NO_USER("", user=name)

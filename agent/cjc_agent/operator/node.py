@@ -1,0 +1,122 @@
+"""This node, as the doctor looks at it: each fact is found out once, when the first rule asks for it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Optional
+
+from cjc_agent import actions
+from cjc_agent.actions import Request, Stack
+from cjc_agent.layers.state import State
+from cjc_agent.operator import cib
+from cjc_agent.operator.cib import Cib
+from cjc_agent.settings import daemon_conf, values
+from cjc_agent.settings.daemon_conf import COMMON, FILES, LOCAL, SITE, Effective, File
+from cjc_agent.settings.parameters import DEFAULT_PORT
+from cjc_agent.tools import look, mountinfo
+from cjc_agent.tools.command import Result
+from cjc_agent.tools.look import Seen
+
+PATIENCE = 1.0  # seconds for one look; then it is "not checkable"
+
+
+class Node:
+    """One node and one site. `resource` is the name of its Pacemaker resource ("" for none), `peers` the hosts that must be reached from here,
+    `cib` the cluster's configuration, as far as it has been read already."""
+
+    def __init__(self, request: Request, resource: str = "", peers: Sequence[str] = (), cib: Optional[Cib] = None) -> None:
+        self.request, self.resource, self.peers, self._cib = request, resource, tuple(peers), cib
+        self.settings, self.deadline = request.settings, request.deadline
+        self.name = os.uname().nodename
+
+    # -- looking, never longer than PATIENCE ---------------------------------------------------------------------------------------
+
+    def tool(self, *words: str) -> Result:
+        """Run a system tool."""
+        return self.stack.runner.tool(list(words), self.deadline.part(PATIENCE))
+
+    def call(self, name: str, function: Callable[[], str]) -> Result:
+        """Run a function in a child that may be abandoned; its text, of a few kilobytes, is the result's output."""
+        return self.stack.runner.call(name, function, self.deadline.part(PATIENCE))
+
+    def look(self, paths: Sequence[str], contents: bool = True) -> dict[str, Seen]:
+        """Look at files."""
+        return look.at(paths, self.stack.runner, self.deadline, contents)
+
+    # -- the layers ----------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def stack(self) -> Stack:
+        """The site's layers, with the record of its start, if there is one."""
+        return Stack(self.request, self.settings, actions.recorded(self.request))
+
+    @cached_property
+    def mounts(self) -> list[mountinfo.Mount]:
+        """All that is mounted here; nothing where that cannot be read."""
+        try:
+            return mountinfo.read()
+        except OSError:
+            return []
+
+    @cached_property
+    def disk(self) -> State:
+        """The state of the disk layer."""
+        return self.stack.disk.state()
+
+    @cached_property
+    def mount(self) -> Optional[mountinfo.Mount]:
+        """The mount of the site DB, also one in a bad state (read-only ...); None where it is not here, as on a standby."""
+        if self.stack.disk.scope() is None:
+            return None
+        return mountinfo.containing(self.mounts, self.settings.site_db)
+
+    # -- the cluster ---------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def cib(self) -> Optional[Cib]:
+        """The configuration of the running Pacemaker cluster; None where none answers."""
+        if self._cib is None:
+            try:
+                self._cib = cib.read(self.stack.runner, self.deadline.part(PATIENCE))
+            except cib.Unusable:
+                return None
+        return self._cib
+
+    # -- daemon.conf ---------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def seen(self) -> dict[str, Seen]:
+        """COMMON, LOCAL, SITE -> what was seen of the file; SITE only where the disk is mounted."""
+        names = [which for which in FILES if which != SITE or self.mount]
+        paths = [daemon_conf.path_of(which, self.settings) for which in names]
+        found = self.look(paths)
+        return {which: found[path] for which, path in zip(names, paths)}
+
+    @cached_property
+    def files(self) -> dict[str, File]:
+        """Those of the three files that could be read."""
+        return {which: File(seen.path, seen.data) for which, seen in self.seen.items() if seen.data is not None}
+
+    def effective(self, site: str) -> dict[str, Effective]:
+        """Key -> what counts for LOCAL or SITE. Without the disk, of the cluster site what the common file says."""
+        return daemon_conf.effective(site, self.files)
+
+    @cached_property
+    def port(self) -> int:
+        """The cluster site's port: as set; else as its files say, else the default."""
+        return self.settings.port or _port(self.effective(SITE)["listen_port"].value)
+
+    def local_mode(self) -> Effective:
+        """What counts as local_daemon of this node."""
+        return self.effective(LOCAL)["local_daemon"]
+
+
+def _port(text: str) -> int:
+    try:
+        return values.port(text)
+    except ValueError:
+        return DEFAULT_PORT
+
+
+__all__ = ["COMMON", "LOCAL", "SITE", "Node"]
