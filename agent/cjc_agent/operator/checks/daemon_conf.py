@@ -233,6 +233,14 @@ def _is_address(word: str) -> bool:
 
 
 @GROUP.check
+def ipcheck(node: Node) -> Iterator[Found]:
+    """ipcheck of the cluster site. Whether it may be ON with this VIP is the network's matter (network.py)."""
+    found = node.effective(SITE)["ipcheck"]
+    if found.entry and found.value not in ("ON", "OFF"):
+        yield BAD_IPCHECK(found.place, value=found.value)
+
+
+@GROUP.check
 def listen_port(node: Node) -> Iterator[Found]:
     """The port of both sites, and what the agent monitors."""
     bad = set()

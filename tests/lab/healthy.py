@@ -1,0 +1,204 @@
+"""A node with which the doctor is content, and what rows of breakages do to it."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
+
+from lab.site import LINK, NQS_HOME, NQS_SPOOL, Answer, Site, answer_of
+
+COMMAND = "/usr/sbin/cjc-agent"
+COMMON = pathlib.Path(NQS_HOME, "rc/daemon.conf")
+LOCAL = pathlib.Path(NQS_SPOOL, "daemon.conf")
+UNIT = pathlib.Path("/usr/lib/systemd/system/jobcentersv.service")
+PACKAGE, VERSION = "jobcenter-simulator", "16.1-1"
+COMMANDS = ("cjcpw", "cjcmksite")
+
+
+class Broken(NamedTuple):
+    """One row: `name`; `rule` that must be found, alone; `place` where (a part of it; None: not looked at); `breaks`, given the healthy node a
+    context manager that breaks it and mends it again; `standby`: the site runs elsewhere; `options` of the doctor's besides."""
+
+    name: str
+    rule: str
+    breaks: Callable[[Healthy], contextlib.AbstractContextManager[object]]
+    place: Callable[[Healthy], str] | str | None = None
+    standby: bool = False
+    options: tuple[str, ...] = ()
+
+
+class Healthy:
+    """The node: a site of the simulator with its files, package, unit and names as they should be. It runs here, unless `standby` was called."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        install_package(folder, VERSION)
+        UNIT.write_text("[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+        systemctl("enable")
+        self.site = Site(folder)
+        self.conf = folder / "site.conf"
+        self.base = self.site.vip.rpartition(".")[0] + ".250"  # an address of this node's own in the VIP's network
+        subprocess.run(["ip", "addr", "add", self.base + "/24", "dev", LINK], check=True)
+        LOCAL.write_text("# local site only\nlocal_daemon=SITE\nipaddress=%s\n" % self.base)
+        self.configure()
+        self.runs = False
+        self.active()
+
+    def configure(self, **changes: str) -> None:
+        """Write the configuration file: the site's parameters, replaced by `changes`."""
+        self.conf.write_text(self.site.configuration(**{"version": VERSION, "min_free_mib": "1", **changes}))
+
+    @property
+    def site_conf(self) -> pathlib.Path:
+        """The site's own daemon.conf."""
+        return self.site.site_db / "nqs/daemon.conf"
+
+    # -- where the site is ---------------------------------------------------------------------------------------------------------
+
+    def active(self) -> None:
+        """Have the site run here."""
+        if not self.runs:
+            if not self.vip_is_here():
+                self.site.address("add")
+            self.call("start", check=True)
+            self.runs = True
+
+    def standby(self) -> None:
+        """Have it elsewhere: neither disk nor address nor daemons are here."""
+        if self.runs:
+            self.call("stop", check=True)
+            self.site.address("del")
+            self.runs = False
+
+    def vip_is_here(self) -> bool:
+        """Whether the address is on this node."""
+        return self.site.vip + "/" in subprocess.run(["ip", "-o", "addr"], capture_output=True, text=True, check=True).stdout
+
+    # -- the agent -----------------------------------------------------------------------------------------------------------------
+
+    def call(self, verb: str, *words: str, check: bool = False, **environment: str) -> Answer:
+        """Call `cjc-agent VERB --conf` of this site."""
+        values = {"PATH": os.environ["PATH"], "HA_RSCTMP": str(self.site.state), **environment}
+        answer = answer_of([COMMAND, verb, "--conf", str(self.conf), *words], values)
+        assert not check or answer.code == 0, answer
+        return answer
+
+    def doctor(self, *words: str, **environment: str) -> dict[str, Any]:
+        """What the doctor finds, as JSON. Its exit code must fit."""
+        answer = self.call("doctor", "--json", *words, **environment)
+        assert answer.out and not answer.said, answer
+        found: dict[str, Any] = json.loads(answer.out)
+        assert answer.code == (0 if found["clean"] else 1), answer
+        return found
+
+    def close(self) -> None:
+        """End all of it."""
+        self.site.close()
+        subprocess.run(["ip", "addr", "del", self.base + "/24", "dev", LINK], check=False, stderr=subprocess.DEVNULL)
+
+
+def systemctl(*words: str) -> None:
+    """The real systemctl on the unit's files; there is no systemd."""
+    subprocess.run(["systemctl", *words, UNIT.name], check=True, stderr=subprocess.DEVNULL)
+
+
+def install_package(folder: pathlib.Path, version: str) -> None:
+    """Install the simulator's commands, as they are, from a Debian package of that version: then the package manager knows them."""
+    tree = folder / "package"
+    shutil.rmtree(tree, ignore_errors=True)
+    (tree / "DEBIAN").mkdir(parents=True)
+    (tree / "DEBIAN/control").write_text("Package: %s\nVersion: %s\nArchitecture: all\nMaintainer: tests <tests@localhost>\n"
+                                         "Description: SIMULATOR of JobCenter\n" % (PACKAGE, version))
+    home = tree / NQS_HOME.lstrip("/")
+    home.mkdir(parents=True)
+    for name in COMMANDS:
+        shutil.copy2("%s/%s" % (NQS_HOME, name), home / name)
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(tree), str(folder / "package.deb")], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["dpkg", "--force-unsafe-io", "--force-downgrade", "-i", str(folder / "package.deb")], check=True, stdout=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL)
+
+
+# -- what breakages are made of -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def text_of(path: pathlib.Path, text: str | bytes) -> Iterator[None]:
+    """The file says something else; afterwards it is as it was, owner and mode too, or gone if there was none."""
+    before = path.read_bytes() if path.exists() else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    try:
+        yield
+    finally:
+        if before is None:
+            path.unlink()
+        else:
+            path.write_bytes(before)
+
+
+def appended(path: pathlib.Path, text: str) -> contextlib.AbstractContextManager[None]:
+    """The file has more lines at its end."""
+    return text_of(path, path.read_text() + text)
+
+
+def replaced(path: pathlib.Path, old: str, new: str) -> contextlib.AbstractContextManager[None]:
+    """One piece of the file, which is there once, says something else."""
+    before = path.read_text()
+    assert before.count(old) == 1, "%r in %s" % (old, before)
+    return text_of(path, before.replace(old, new))
+
+
+@contextlib.contextmanager
+def away(path: pathlib.Path) -> Iterator[None]:
+    """The file is not there."""
+    aside = path.with_name(path.name + ".aside")
+    path.rename(aside)
+    try:
+        yield
+    finally:
+        if path.is_dir():
+            path.rmdir()
+        path.unlink(missing_ok=True)
+        aside.rename(path)
+
+
+@contextlib.contextmanager
+def mode_of(path: pathlib.Path, mode: int) -> Iterator[None]:
+    """The file has other permissions."""
+    before = path.stat().st_mode
+    path.chmod(mode)
+    try:
+        yield
+    finally:
+        path.chmod(before)
+
+
+@contextlib.contextmanager
+def owned_by(path: pathlib.Path, uid: int) -> Iterator[None]:
+    """The file is somebody else's."""
+    before = path.stat()
+    os.chown(path, uid, -1)
+    try:
+        yield
+    finally:
+        os.chown(path, before.st_uid, -1)
+
+
+@contextlib.contextmanager
+def configured(healthy: Healthy, **changes: str) -> Iterator[None]:
+    """The configuration file says something else."""
+    healthy.configure(**changes)
+    try:
+        yield
+    finally:
+        healthy.configure()
+
+
+def line_of(path: pathlib.Path, text: str) -> str:
+    """file:line of the last line that begins with a text, as the doctor names places."""
+    lines = path.read_text(errors="replace").split("\n")
+    return "%s:%d" % (path, max(number for number, line in enumerate(lines, 1) if line.startswith(text)))
