@@ -78,8 +78,9 @@ bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of 
 	@$(LAB) $(VENV)/bin/python tests/bench/outage.py
 
 .PHONY: docs
-docs:  ## rewrite what is made from the parameter table: docs/parameters.md, the golden meta-data (then read the diff)
+docs:  ## rewrite what is made from the tables: docs/parameters.md, docs/rules.md, the golden meta-data (then read the diff)
 	$(PYTHON) packaging/parameters_page.py > docs/parameters.md
+	$(PYTHON) packaging/rules_page.py > docs/rules.md
 	sh ocf/jobcenter meta-data > tests/unit/golden/meta-data.xml
 
 $(VENV)/ready: setup.cfg tests/setup

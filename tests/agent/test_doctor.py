@@ -1,7 +1,6 @@
 """The doctor: content with a healthy node, and of a node that is broken in one way it says just that, where it is."""
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 
 import pytest
@@ -46,7 +45,6 @@ def test_what_is_broken_is_found_and_nothing_else(healthy: Healthy, row: Broken)
         assert finding["place"] == place
     assert [(one["rule"], one["place"]) for one in japanese["findings"]] == [(row.rule, finding["place"])]
     assert not japanese["findings"][0]["why"].isascii() and not japanese["findings"][0]["remedy"].isascii()
-    assert healthy.doctor()["findings"] == [], "it is mended"
 
 
 def test_every_rule_is_broken_once() -> None:

@@ -16,6 +16,8 @@ PLAIN = "\x1b[0m"
 LABELS = {ERROR: ("ERROR", "エラー"), WARNING: ("WARNING", "警告"), INFO: ("info", "情報")}
 TEXTS = {  # English, Japanese
     "why": ("why:", "影響:"), "do": ("do: ", "対処:"), "good": ("good", "問題なし"), "unchecked": ("Not checkable here", "このノードでは検査不可"),
+    "subject": ("site %(site)s on node %(node)s, settings from %(origin)s", "ノード %(node)s のサイト %(site)s（設定: %(origin)s）"),
+    "options": ("the command line", "コマンドライン"),
 }
 
 
@@ -29,7 +31,7 @@ class Report:
     def findings(self) -> list[Finding]:
         """All findings, the worst first."""
         every = [finding for findings in self.found.values() for finding in findings]
-        return sorted(every, key=lambda finding: SEVERITIES.index(finding.rule.severity))
+        return sorted(every, key=_severity)
 
     def count(self, severity: str) -> int:
         """How many findings of a severity there are."""
@@ -77,12 +79,18 @@ def _finding(finding: Finding, language: str) -> dict[str, str]:
 def text(report: Report, language: str, coloured: bool) -> str:
     """Return the report for people: groups with problems first, the worst on top; the summary last, where the eye is."""
     groups = sorted(rules.GROUPS, key=lambda group: _worst(report.found[group.title]))
-    lines = [line for group in groups for line in _group(group, report.found[group.title], language, coloured)]
+    lines = [_subject(report, language), ""]
+    lines += [line for group in groups for line in _group(group, report.found[group.title], language, coloured)]
     if report.unchecked:
-        lines.append(_paint(_say("unchecked", language), "", coloured))
-        lines += _unchecked(report.unchecked, language)
-        lines.append("")
-    return "\n".join([*lines, summary(report, language, coloured)])
+        lines += ["", _paint(_say("unchecked", language), "", coloured), *_unchecked(report.unchecked, language)]
+    return "\n".join([*lines, "", summary(report, language, coloured)])
+
+
+def _subject(report: Report, language: str) -> str:
+    """What was looked at, and where its settings are from."""
+    node = report.node
+    facts = {"site": node.settings.site or "?", "node": node.name, "origin": node.origin or TEXTS["options"][language == JAPANESE]}
+    return one_line(_say("subject", language) % facts)
 
 
 def _unchecked(every: Sequence[Unchecked], language: str) -> list[str]:
@@ -93,16 +101,20 @@ def _unchecked(every: Sequence[Unchecked], language: str) -> list[str]:
     return ["  %s: %s" % (one_line(words), " ".join(dict.fromkeys(listed))) for words, listed in ids.items()]
 
 
+def _severity(finding: Finding) -> int:
+    return SEVERITIES.index(finding.rule.severity)
+
+
 def _worst(findings: list[Finding]) -> int:
-    return min((SEVERITIES.index(finding.rule.severity) for finding in findings), default=len(SEVERITIES))
+    return min(map(_severity, findings), default=len(SEVERITIES))
 
 
 def _group(group: Group, findings: list[Finding], language: str, coloured: bool) -> list[str]:
     title = group.title_ja if language == JAPANESE else group.title
     if not findings:
-        return ["%s: %s" % (_paint(title, "", coloured), _say("good", language)), ""]
+        return ["%s: %s" % (_paint(title, "", coloured), _say("good", language))]
     lines = [_paint(title, "", coloured)]
-    for finding in sorted(findings, key=lambda finding: SEVERITIES.index(finding.rule.severity)):
+    for finding in sorted(findings, key=_severity):
         words, why, remedy = map(one_line, finding.words(language))
         label = LABELS[finding.rule.severity][language == JAPANESE]
         place = one_line(finding.place) + ": " if finding.place else ""

@@ -14,10 +14,11 @@ from cjc_agent.operator.cib import Cib
 from cjc_agent.settings import daemon_conf, values
 from cjc_agent.settings.daemon_conf import COMMON, FILES, LOCAL, SITE, Effective, File
 from cjc_agent.settings.parameters import DEFAULT_PORT
-from cjc_agent.tools import look, mountinfo
+from cjc_agent.tools import look, mountinfo, packages
 from cjc_agent.tools.command import Result
 from cjc_agent.tools.look import Seen
 
+MAKER = "cjcmksite"
 PATIENCE = 1.0  # seconds for one look; then it is "not checkable"
 
 
@@ -29,6 +30,7 @@ class Node:
         self.request, self.resource, self.peers, self._cib = request, resource, tuple(peers), cib
         self.settings, self.deadline = request.settings, request.deadline
         self.name = os.uname().nodename
+        self.origin = "resource " + resource if resource else request.source
 
     # -- looking, never longer than PATIENCE ---------------------------------------------------------------------------------------
 
@@ -70,6 +72,21 @@ class Node:
         if self.stack.disk.scope() is None:
             return None
         return mountinfo.containing(self.mounts, self.settings.site_db)
+
+    # -- the product ---------------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def commands(self) -> dict[str, Optional[Seen]]:
+        """cjcpw as it is set, and cjcmksite -> what is seen of the command that would be run; None where there is none."""
+        wanted = {name: values.programs_of(name, self.settings.nqs_home) for name in (self.settings.cjcpw, MAKER)}
+        seen = self.look([path for paths in wanted.values() for path in paths], contents=False)
+        return {name: next((seen[path] for path in paths if not seen[path].missing), None) for name, paths in wanted.items()}
+
+    @cached_property
+    def package(self) -> tuple[str, str]:
+        """Name and version of the package that cjcpw on this node is from, ("", "") when that is not known."""
+        command = self.commands[self.settings.cjcpw]
+        return packages.owner(command.real, self.stack.runner, self.deadline.part(PATIENCE)) if command else ("", "")
 
     # -- the cluster ---------------------------------------------------------------------------------------------------------------
 

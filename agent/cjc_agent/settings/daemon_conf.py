@@ -161,12 +161,10 @@ def effective(site: str, files: Mapping[str, File]) -> dict[str, Effective]:
     Seed: where the same name stands in both, the local site's own file wins over the common one; the cluster site's likewise.
     """
     found = {name: Effective(key.default) for name, key in KEYS.items()}
-    for which in LAYERS[site]:
-        file = files.get(which)
-        for entry in file.entries if file else ():
+    for file in (files[which] for which in LAYERS[site] if which in files):
+        for entry in file.entries:
             before = found.get(entry.key)
             hidden = (*before.hides, (before.file, before.entry)) if before and before.file and before.entry else ()
-            assert file is not None
             found[entry.key] = Effective(entry.value, file, entry, hidden)
     return found
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cjc_agent.layers import site
-from cjc_agent.operator.node import Node
+from cjc_agent.operator.node import MAKER, Node
 from cjc_agent.operator.rule import ERROR, NO_ANSWER, WARNING, Found, Group, Rule, unchecked
 from cjc_agent.settings import licence, values
-from cjc_agent.tools import packages
-from cjc_agent.tools.look import Seen
 
 GROUP = Group("JobCenter: licence, commands, version", "JobCenter: ライセンス・コマンド・バージョン")
 REGISTER = ("Register the CJC Option on this node with jclicreg; the licence is the same on all nodes.",
@@ -81,41 +79,27 @@ def the_licence(node: Node) -> Iterator[Found]:
 @GROUP.check
 def commands(node: Node) -> Iterator[Found]:
     """cjcpw and cjcmksite."""
-    found = find_commands(node)
-    for name, seen in found.items():
+    for name, seen in node.commands.items():
         paths = values.programs_of(name, node.settings.nqs_home)
-        maker = name == "cjcmksite"
         if seen is None:
-            yield (NO_MAKER if maker else NO_COMMAND)("", command=name, paths=", ".join(paths))
+            yield (NO_MAKER if name == MAKER else NO_COMMAND)("", command=name, paths=", ".join(paths))
         elif not seen.is_file or not seen.mode & 0o111:
             yield NOT_EXECUTABLE(seen.path, command=seen.path)
         elif seen.others_write:
             yield WRITABLE_COMMAND(seen.path, command=seen.path, mode="%04o" % (seen.mode & 0o7777), uid=seen.uid)
 
 
-def find_commands(node: Node) -> dict[str, Seen | None]:
-    """Return name -> what is seen of the command that would be run, None where there is none."""
-    wanted = {name: values.programs_of(name, node.settings.nqs_home) for name in (node.settings.cjcpw, "cjcmksite")}
-    seen = node.look([path for paths in wanted.values() for path in paths], contents=False)
-    return {name: next((seen[path] for path in paths if not seen[path].missing), None) for name, paths in wanted.items()}
-
-
 @GROUP.check
 def version(node: Node) -> Iterator[Found]:
     """The version that is installed here, and the one that is wanted."""
-    command = find_commands(node)[node.settings.cjcpw]
+    command = node.commands[node.settings.cjcpw]
     if command is None:
         return
-    here = installed_version(node, command)
+    here = node.package[1]
     if not here:
         yield VERSION_UNKNOWN(command.path, command=command.path)
     elif node.settings.version and here != node.settings.version:
         yield OTHER_VERSION(command.path, here=here, wanted=node.settings.version, by="the parameter `version`")
-
-
-def installed_version(node: Node, command: Seen) -> str:
-    """Return the version of the package that the cjcpw on this node is from, "" when that is not known."""
-    return packages.owner(command.real, node.stack.runner, node.deadline.part(1.0))[1]
 
 
 @GROUP.check
