@@ -77,6 +77,7 @@ class Request:
             else:  # an option that wins over the file, or no file
                 self.problems.setdefault(name, "parameter %s: %s" % (name, words))
         self.deadline, self.log, self.folder, self.instance = deadline, log, folder, instance
+        self.source = conf.path if conf else ""  # the configuration file, "" where there is none
 
     @property
     def complaints(self) -> list[str]:
