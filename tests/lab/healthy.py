@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
-from lab.site import LINK, NQS_HOME, NQS_SPOOL, Answer, Site, answer_of
+from lab.site import LINK, NQS_HOME, NQS_SPOOL, PROJECT, Answer, Site, answer_of
 
 COMMAND = "/usr/sbin/cjc-agent"
 COMMON = pathlib.Path(NQS_HOME, "rc/daemon.conf")
@@ -106,8 +106,8 @@ def systemctl(*words: str) -> None:
     subprocess.run(["systemctl", *words, UNIT.name], check=True, stderr=subprocess.DEVNULL)
 
 
-def install_package(folder: pathlib.Path, version: str) -> None:
-    """Install the simulator's commands, as they are, from a Debian package of that version: then the package manager knows them."""
+def build_package(folder: pathlib.Path, version: str) -> pathlib.Path:
+    """Make a Debian package of the simulator's commands, as they are installed: then the package manager knows their version."""
     tree = folder / "package"
     shutil.rmtree(tree, ignore_errors=True)
     (tree / "DEBIAN").mkdir(parents=True)
@@ -116,9 +116,14 @@ def install_package(folder: pathlib.Path, version: str) -> None:
     home = tree / NQS_HOME.lstrip("/")
     home.mkdir(parents=True)
     for name in COMMANDS:
-        shutil.copy2("%s/%s" % (NQS_HOME, name), home / name)
-    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", str(tree), str(folder / "package.deb")], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["dpkg", "--force-unsafe-io", "--force-downgrade", "-i", str(folder / "package.deb")], check=True, stdout=subprocess.DEVNULL,
+        shutil.copy2(PROJECT / "tests/simulator" / name, home / name)
+    subprocess.run(["dpkg-deb", "-Znone", "--build", "--root-owner-group", str(tree), str(folder / "package.deb")], check=True, stdout=subprocess.DEVNULL)
+    return folder / "package.deb"
+
+
+def install_package(folder: pathlib.Path, version: str) -> None:
+    """Install that package on this node."""
+    subprocess.run(["dpkg", "--force-unsafe-io", "--force-downgrade", "-i", str(build_package(folder, version))], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)
 
 
