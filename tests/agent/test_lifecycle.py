@@ -169,7 +169,7 @@ def test_a_full_disk_is_degraded_at_level_20(site: Site) -> None:
     assert "is full" in answer.reason
     os.unlink(site.directory / "filler")
     assert site.monitor(20) == 0
-    assert not list(site.site_db.glob(".cjc-agent*"))
+    assert not list(site.site_db.glob(".cjc-agent-check*"))
 
 
 def test_a_disk_that_became_read_only_is_seen(site: Site) -> None:

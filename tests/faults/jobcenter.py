@@ -480,30 +480,30 @@ FAULTS = [
     # cjcpw itself
     Fault(JOBCENTER, "cjcpw missing", lambda site: moved_away(REAL), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_INSTALLED, ("site: cjcpw is not installed", "install JobCenter or set `cjcpw`"), then=nothing_is_left),
+        START: See(NOT_INSTALLED, ("site: CJC205: cjcpw is not installed", "install JobCenter or set `cjcpw`"), then=nothing_is_left),
         RUNNING: See(FAILED, ("cjcpw status exited 127", "no such command", "correct it or set `cjcpw`")),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "cjcpw not executable", lambda site: mode(REAL, 0o644), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_PERMITTED, ("site: /usr/lib/nqs/cjcpw is not an executable file", "correct its mode"), then=nothing_is_left),
+        START: See(NOT_PERMITTED, ("site: CJC206: /usr/lib/nqs/cjcpw is not an executable file", "correct its mode"), then=nothing_is_left),
         RUNNING: See(FAILED, ("cjcpw status exited 126", "Permission denied", "correct it or set `cjcpw`")),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "cjcpw a directory", lambda site: replaced(REAL), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_PERMITTED, "site: /usr/lib/nqs/cjcpw is not an executable file"),
+        START: See(NOT_PERMITTED, "site: CJC206: /usr/lib/nqs/cjcpw is not an executable file"),
         RUNNING: See(FAILED, "cjcpw status exited 126"),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "cjcpw a symbolic link to nothing", lambda site: linked(REAL, "/opt/nqs/cjcpw"), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_INSTALLED, "site: cjcpw is not installed"),
+        START: See(NOT_INSTALLED, "site: CJC205: cjcpw is not installed"),
         RUNNING: See(FAILED, "cjcpw status exited 127"),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "cjcpw a symbolic link to itself", lambda site: linked(REAL, "cjcpw"), {
-        START: See(NOT_INSTALLED, "site: cjcpw is not installed"),
+        START: See(NOT_INSTALLED, "site: CJC205: cjcpw is not installed"),
         RUNNING: See(FAILED, ("cjcpw status exited 126", "Too many levels of symbolic links")),
         STOP: See(0),
     }, quick=False),
@@ -675,16 +675,16 @@ FAULTS = [
     # files
     Fault(JOBCENTER, "licence missing", lambda site: moved_away(LICENCE), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_INSTALLED, ("site: licence /usr/lib/nqs/license/jobcenter_key.dat", "No such file", "jclicreg"), then=nothing_is_left),
+        START: See(NOT_INSTALLED, ("site: CJC201: licence /usr/lib/nqs/license/jobcenter_key.dat", "No such file", "jclicreg"), then=nothing_is_left),
         RUNNING: See(0),
         STOP: See(0),
     }),
     Fault(JOBCENTER, "licence without the CJC Option", lambda site: replaced(LICENCE, b"JobCenter MG\n"), {
-        START: See(NOT_INSTALLED, ("does not contain 'CJC'", "jclicreg"), then=nothing_is_left), RUNNING: See(0), STOP: See(0)}),
+        START: See(NOT_INSTALLED, ("CJC204: ", "does not contain 'CJC'", "jclicreg"), then=nothing_is_left), RUNNING: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "licence empty", lambda site: replaced(LICENCE, b""), {
-        START: See(NOT_INSTALLED, ("does not contain 'CJC'", "jclicreg"))}, quick=False),
+        START: See(NOT_INSTALLED, ("CJC203: ", "is empty", "jclicreg"))}, quick=False),
     Fault(JOBCENTER, "licence a directory", lambda site: replaced(LICENCE), {
-        START: See(NOT_INSTALLED, ("Is a directory", "jclicreg")), RUNNING: See(0), STOP: See(0)}, quick=False),
+        START: See(NOT_INSTALLED, ("CJC202: ", "Is a directory", "jclicreg")), RUNNING: See(0), STOP: See(0)}, quick=False),
     Fault(JOBCENTER, "licence cannot be read", lambda site: pipe_in_place_of(LICENCE), {
         PROBE: See(NOT_RUNNING),
         START: See(FAILED, ("look at product files did not end within", "/usr/lib/nqs"), timeout=5),
@@ -702,12 +702,12 @@ FAULTS = [
     Fault(JOBCENTER, "daemon.conf full of rubbish", lambda site: replaced(CONF, os.urandom(3 << 20) + b"\nlisten_port=999999999\nlisten_port=\xef\xbc\x92\n"), {
         PROBE: See(NOT_RUNNING), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "the site's listen_port no number", lambda site: site_conf(site, listen_port="twenty"), {
-        START: See(FAILED, ("cjcpw start exited 16", "daemon.conf"), then=nothing_is_left), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
+        START: See(FAILED, ("CJC113: listen_port=twenty is no TCP port", "daemon.conf:6"), then=nothing_is_left), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "listen_port changed while the site runs", lambda site: site_conf(site, listen_port="20999"), {
         RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "user unknown", lambda site: given(site, user="nosuchuser"), {
         PROBE: See(NOT_RUNNING),
-        START: See(NOT_INSTALLED, ("site: user nosuchuser is not known", "create the user or set `user`"), then=nothing_is_left),
+        START: See(NOT_INSTALLED, ("site: CJC211: user nosuchuser is not known", "create the user or set `user`"), then=nothing_is_left),
         RUNNING: See(FAILED, ("cjcpw status exited 126", "user nosuchuser")),
         STOP: See(0),
     }),
