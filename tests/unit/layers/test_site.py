@@ -12,7 +12,7 @@ from cjc_agent.layers.ownership import Census
 from cjc_agent.layers.site import Site
 from cjc_agent.layers.state import FAILED, RUNNING, STOPPED, LayerError
 from cjc_agent.settings import daemon_conf
-from cjc_agent.tools import processes
+from cjc_agent.tools import packages, processes
 from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTARTED, Result
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.processes import Process
@@ -572,6 +572,41 @@ def test_user_is_5(product):
 def test_a_product_folder_that_hangs_is_1(log):
     made = Site(settings(), Script(call=Result("look", TIMED_OUT)), log, None, lambda: None, Deadline(5))
     assert made.host_complaint()[0] == 1
+
+
+@pytest.mark.parametrize("here, code, words", [("16.1-1", 0, ""), ("15.2-1", 5, "CJC210: JobCenter here is 15.2-1, `version` wants 16.1-1"), ("", 0, "")])
+def test_another_version_is_5_and_an_unknown_one_a_warning(product, runner, log, monkeypatch, here, code, words):
+    asked = []
+    monkeypatch.setattr(packages, "owner", lambda path, *args: asked.append(path) or ("jobcenter", here))
+    made = Site(settings(nqs_home=str(product), version="16.1-1"), runner, log, None, lambda: None, Deadline(5))
+    found = made.host_complaint()
+    assert found[0] == code and words in found[1] and asked == [str(product / "cjcpw")]
+    assert ("cannot be told" in str(log.said)) is (here == "")
+
+
+def test_without_a_wanted_version_no_package_manager_is_asked(product, runner, log, monkeypatch):
+    monkeypatch.setattr(packages, "owner", lambda *args: pytest.fail("asked"))
+    assert Site(settings(nqs_home=str(product)), runner, log, None, lambda: None, Deadline(5)).host_complaint() == (0, "")
+
+
+# -- before a start: the site DB says whose it is, and at which port ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", ["CJC302: /share/job_site is the site DB of jobsiteB", "CJC115: listen_port=1, but `port` is 2"])
+def test_a_site_db_that_says_otherwise_is_not_started_on(site, said):
+    made = site(answered(EXITED, 1))
+    made.runner.answers["before_start"] = Result("look", EXITED, 0, said)
+    with pytest.raises(LayerError, match=said.split(":")[0]):
+        made.start(Deadline(4), lambda: pytest.fail("noted"), False)
+    assert not made.launched and "cjcpw start start" not in made.runner.asked
+
+
+@pytest.mark.parametrize("answer", [answered(TIMED_OUT), answered(STUCK, 9), answered(EXITED, 1)])
+def test_a_site_db_that_cannot_be_read_is_jobcenter_s_to_judge(site, log, answer):
+    made = site(answered(EXITED, 0))
+    made.runner.answers["before_start"] = answer
+    assert made.start(Deadline(4), lambda: None, False)
+    assert made.launched and len(log.said) >= 1
 
 
 # -- another life ---------------------------------------------------------------------------------------------------------------------------
