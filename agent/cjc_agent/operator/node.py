@@ -122,18 +122,11 @@ class Node:
     @cached_property
     def port(self) -> int:
         """The cluster site's port: as set; else as its files say, else the default."""
-        return self.settings.port or _port(self.effective(SITE)["listen_port"].value)
+        return self.settings.port or daemon_conf.port_of(self.effective(SITE)["listen_port"]) or DEFAULT_PORT
 
     def local_mode(self) -> Effective:
         """What counts as local_daemon of this node."""
         return self.effective(LOCAL)["local_daemon"]
-
-
-def _port(text: str) -> int:
-    try:
-        return values.port(text)
-    except ValueError:
-        return DEFAULT_PORT
 
 
 __all__ = ["COMMON", "LOCAL", "SITE", "Node"]

@@ -169,6 +169,14 @@ def effective(site: str, files: Mapping[str, File]) -> dict[str, Effective]:
     return found
 
 
+def port_of(found: Effective) -> int | None:
+    """Given what counts as listen_port, return the port, None when it is none."""
+    try:
+        return values.port(found.value)
+    except ValueError:
+        return None
+
+
 def nearest(key: str) -> str:
     """Given a key that is not known, return the known one most like it, or ""."""
     import difflib
@@ -202,9 +210,8 @@ def port_complaint(settings: Settings) -> str:
         except FileNotFoundError:
             continue
     found = effective(SITE, files)["listen_port"]
-    try:
-        port = values.port(found.value)
-    except ValueError:
+    port = port_of(found)
+    if port is None:
         return "%s: listen_port=%s is no TCP port: give 1 to 65535 - %s" % (BAD_PORT, found.value, found.place)
     if settings.port and port != settings.port:
         return "%s: listen_port=%d, but `port` is %d: make them equal - %s" % (OTHER_PORT, port, settings.port, found.place or "the default")

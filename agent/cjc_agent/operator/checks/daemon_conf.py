@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from cjc_agent.operator.node import LOCAL, SITE, Node
 from cjc_agent.operator.rule import ERROR, INFO, NO_ANSWER, NOT_MOUNTED, WARNING, Found, Group, unchecked
 from cjc_agent.settings import daemon_conf, values
-from cjc_agent.settings.daemon_conf import Effective
+from cjc_agent.settings.daemon_conf import port_of
 from cjc_agent.tools import addresses, processes, sockets
 
 GROUP = Group("daemon.conf", "daemon.conf")
@@ -246,27 +246,20 @@ def listen_port(node: Node) -> Iterator[Found]:
     bad = set()
     for which in (LOCAL, SITE):
         found = node.effective(which)["listen_port"]
-        if _port(found) is None and found.place not in bad:
+        if port_of(found) is None and found.place not in bad:
             bad.add(found.place)
             yield BAD_PORT(found.place, value=found.value)
     if bad:
         return
     local, site = (node.effective(which)["listen_port"] for which in (LOCAL, SITE))
     monitored = node.settings.port
-    if monitored and _port(site) != monitored and (node.mount or site.place):
+    if monitored and port_of(site) != monitored and (node.mount or site.place):
         yield NOT_MONITORED(site.place, port=site.value, monitored=monitored)
-    elif _port(local) != _port(site):
+    elif port_of(local) != port_of(site):
         if node.mount or local.place:
             yield PORTS_DIFFER(local.place or site.place, local=local.value, site=site.value, other=site.place if local.place else "default")
     elif node.mount is None and not monitored:
         yield unchecked((PORTS_DIFFER, NOT_MONITORED), NOT_MOUNTED)
-
-
-def _port(found: Effective) -> int | None:
-    try:
-        return values.port(found.value)
-    except ValueError:
-        return None
 
 
 @GROUP.check
