@@ -8,6 +8,7 @@ from cjc_agent.operator.rule import ERROR, INFO, NO_ANSWER, NOT_MOUNTED, WARNING
 from cjc_agent.settings import daemon_conf, values
 from cjc_agent.settings.daemon_conf import port_of
 from cjc_agent.tools import addresses, processes, sockets
+from cjc_agent.tools.command import NEVER_RAN
 
 GROUP = Group("daemon.conf", "daemon.conf")
 UNIT = "jobcentersv.service"  # seed
@@ -189,7 +190,7 @@ def local_daemon(node: Node) -> Iterator[Found]:
         return
     answer = node.tool("systemctl", "is-enabled", UNIT)
     state = answer.output.strip().split("\n")[-1]
-    if answer.exit_code is None:
+    if answer.exit_code is None or answer.exit_code in NEVER_RAN:
         yield unchecked((NO_UNIT, UNIT_WHILE_OFF), NO_ANSWER, what="systemctl")
     elif mode.value == "SITE" and (state.startswith("masked") or not _is_state(state)):
         yield NO_UNIT(mode.place, unit=UNIT, state=state if state.startswith("masked") else "absent")
