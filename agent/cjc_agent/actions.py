@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Optional
 
     from cjc_agent.settings.conf_file import Conf
+    from cjc_agent.tools.history import Clock
     from cjc_agent.tools.lock import Holder, Lock
     from cjc_agent.tools.record import Record
 
@@ -331,29 +332,38 @@ def reload(request: Request) -> Verdict:
 
 def start(request: Request) -> Verdict:
     """Bring the site up; good only when a monitor would now say that it runs. A failed start takes down what it brought up."""
+    from cjc_agent.tools.history import START, Clock
+    clock = Clock(START)
     verdict = validate(request, 10)
-    if not verdict.good:
-        return verdict
+    if verdict.good:
+        verdict = _start_alone(request, clock)
+    _note(request, request.settings.site, clock, verdict)
+    return verdict
+
+
+def _start_alone(request: Request, clock: Clock) -> Verdict:
+    clock.begin("lock")
     lock, complaint = _locked(request, request.settings.site, "start")
     if complaint:
         return Verdict(FAILED, complaint)
     try:
         stack = Stack(request, request.settings, load_record(request, request.settings.site))
         stack.locked = True
-        return _start(stack)
+        return _start(stack, clock)
     finally:
         lock.release()
 
 
-def _start(stack: Stack) -> Verdict:
+def _start(stack: Stack, clock: Clock) -> Verdict:
     climb = Deadline(stack.deadline.left() - min(stack.deadline.left() * TAKE_DOWN_SHARE, TAKE_DOWN_MOST))
-    layer = "disk"
     try:
+        clock.begin("disk")
         stack.disk.start(climb)
-        layer = "vip"
+        clock.begin("vip")
         stack.vip.wait(climb.part(min(stack.settings.vip_wait, climb.left() / 4)))
-        layer = "site"
-        if stack.site.start(climb, stack.write_record, disk_was_up=not stack.disk.launched) or stack.is_told_otherwise():
+        clock.begin("site")
+        clock.idle = not stack.site.start(climb, stack.write_record, disk_was_up=not stack.disk.launched)
+        if not clock.idle or stack.is_told_otherwise():
             stack.write_record()
         # what a monitor would say now; that the site runs status has just said, and asking again may cost a second
         disk = stack.disk.state()
@@ -363,7 +373,8 @@ def _start(stack: Stack) -> Verdict:
             return verdict
         reason = verdict.reason + "; this was seen after the start"
     except (LayerError, OSError) as error:
-        reason = "%s: %s" % (layer, procfs.words(error))
+        reason = "%s: %s" % (clock.step, procfs.words(error))
+    clock.begin("take down")
     return Verdict(FAILED, reason + _take_down(stack))
 
 
@@ -385,28 +396,44 @@ def _take_down(stack: Stack) -> str:
 
 def stop(request: Request) -> Verdict:
     """Take the site down; good only after seeing that nothing is left. Neither a bad parameter nor a missing product file stands in its way."""
-    site = site_of(request)
+    from cjc_agent.tools.history import STOP, Clock
+    clock, site = Clock(STOP), site_of(request)
+    verdict, was_here = _stop_alone(request, site, clock)
+    # Pacemaker also stops what was never here, and what a failed start has taken down already: of that nobody at 3 a.m. wants to read
+    if was_here or not verdict.good:
+        _note(request, site, clock, verdict)
+    return verdict
+
+
+def _stop_alone(request: Request, site: str, clock: Clock) -> tuple[Verdict, bool]:
+    """Stop once nobody else is at work; return also whether anything of the site was here: a record, a process, a mount."""
+    clock.begin("lock")
     lock, complaint = _locked(request, site, "stop")
     if complaint.startswith(BUSY):
-        return Verdict(FAILED, complaint)
+        return Verdict(FAILED, complaint), True
     if complaint:
         request.log.warning(complaint + ": stopping without it")
     try:
         found = load_record(request, site)  # only now: the start that we may have waited for has written it
         for words in request.complaints:
             request.log.warning("%s: stopping %s" % (words, "by the record" if found else "without it"))
-        return _stop(Stack(request, parameters.read(found.settings)[0] if found else request.settings, found))
+        stack = Stack(request, parameters.read(found.settings)[0] if found else request.settings, found)
+        verdict = _stop(stack, clock)
+        return verdict, found is not None or stack.site.found or stack.disk.found
     finally:
         lock.release()
 
 
-def _stop(stack: Stack) -> Verdict:
+def _stop(stack: Stack, clock: Clock) -> Verdict:
     left, words = [], ""
+    clock.begin("site")
     try:
         stack.disk.before_stop(stack.deadline)
         stack.site.stop(stack.disk.state().running, stack.deadline)
     except (LayerError, OSError) as error:
         words = procfs.words(error)
+    clock.idle = not stack.site.found
+    clock.begin("disk")
     try:
         stack.disk.stop(Deadline(stack.deadline.left() - min(LAST_LOOK, stack.deadline.left() * 0.1)))
     except (LayerError, OSError) as error:
@@ -427,6 +454,14 @@ def _stop(stack: Stack) -> Verdict:
     except OSError as error:
         stack.log.warning("record: %s: %s" % (record.path(stack.folder, stack.settings.site), error.strerror))
     return Verdict(GOOD)
+
+
+def _note(request: Request, site: str, clock: Clock, verdict: Verdict) -> None:
+    """Note in the site's history how a start or stop has gone. That it cannot be noted changes nothing."""
+    from cjc_agent.tools import history
+    complaint = history.add(request.folder, site, clock.entry(verdict.outcome, verdict.reason)) if site else ""
+    if complaint:
+        request.log.debug("history: " + complaint)
 
 
 def _evidence(stack: Stack) -> str:

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from cjc_agent.settings import child_environment, daemon_conf, licence, parameters
-from cjc_agent.tools import blockdevice, lock, record, statefile
+from cjc_agent.tools import blockdevice, light_json, lock, record, statefile
 from cjc_agent.tools.command import Runner, _noted
 from cjc_agent.tools.deadline import Deadline
 from fuzz import specimens
@@ -139,9 +139,9 @@ def check_json(data):
     except (ValueError, RecursionError):
         assert record._understood(data) is None
         return
-    value = record._parse_json(text)
+    value = light_json.loads(text)
     assert repr(value) == repr(expected)
-    assert json.loads(record._json_text(value), parse_constant=str) == json.loads(json.dumps(expected), parse_constant=str)
+    assert json.loads(light_json.dumps(value), parse_constant=str) == json.loads(json.dumps(expected), parse_constant=str)
 
 
 def test_json():

@@ -16,6 +16,7 @@ from cjc_agent.settings import conf_file
 from cjc_agent.tools import processes, procfs, record
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.history import Clock
 from cjc_agent.tools.lock import Busy, Lock
 from cjc_agent.tools.record import Record
 from unit.helpers import DEFAULTS, GIVEN, Script, Words
@@ -26,7 +27,7 @@ R, S, F = layer_state.RUNNING, layer_state.STOPPED, layer_state.FAILED
 class StubSite:
     def __init__(self, status, complaint="", calls=None):
         self.status, self.complaint, self.calls = status, complaint, calls if calls is not None else []
-        self.launched, self.daemons, self.resident, self.before = False, [], None, None
+        self.launched, self.found, self.daemons, self.resident, self.before = False, False, [], None, None
         self.start_error = self.stop_error = None
         self.evidence = ""
         self.another_life = False
@@ -72,7 +73,7 @@ class StubSite:
 class StubDisk:
     def __init__(self, status, exclusive=True, calls=None):
         self.status, self.exclusive, self.calls = status, exclusive, calls if calls is not None else []
-        self.launched, self.resolved, self.words_left = False, {}, ""
+        self.launched, self.found, self.resolved, self.words_left = False, False, {}, ""
         self.start_error = self.stop_error = None
 
     def state(self):
@@ -272,7 +273,7 @@ def test_write_test_on_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 
 def test_start_climbs():
     stack = stack_of(disk=S, site=S, recorded=False)
-    assert actions._start(stack).good
+    assert actions._start(stack, Clock("start")).good
     assert [call for call in stack.calls if isinstance(call, str)] == ["disk start", "vip wait", "record", "site start", "record", "owner noted"]
     assert stack.record.before is None and ("state", True, False) not in stack.calls, "status has been asked once, by the site's own start"
 
@@ -281,13 +282,13 @@ def test_the_wait_for_an_address_leaves_time_for_the_site():
     stack = stack_of(disk=S, site=S, recorded=False)
     stack.settings.vip_wait, waits = 1000.0, []
     stack.vip.wait = lambda deadline: waits.append(deadline.total())
-    assert actions._start(stack).good and 0 < waits[0] <= stack.deadline.total() / 4
+    assert actions._start(stack, Clock("start")).good and 0 < waits[0] <= stack.deadline.total() / 4
 
 
 @pytest.mark.parametrize("disk", [S, R])
 def test_the_site_s_start_is_told_whether_the_disk_was_up(disk):
     stack = stack_of(disk=disk, site=S, recorded=False)
-    assert actions._start(stack).good and ("disk was up", disk == R) in stack.calls
+    assert actions._start(stack, Clock("start")).good and ("disk was up", disk == R) in stack.calls
 
 
 @pytest.mark.parametrize("where, taken_down", [("disk", []), ("vip", ["disk stop"]), ("site", ["site stop", "disk stop"])])
@@ -295,21 +296,21 @@ def test_a_failed_start_takes_down_what_it_brought_up(where, taken_down):
     stack = stack_of(disk=S, site=S, vip=S if where == "vip" else R, recorded=False)
     if where != "vip":
         getattr(stack, where).start_error = LayerError("does not come up")
-    verdict = actions._start(stack)
+    verdict = actions._start(stack, Clock("start"))
     assert verdict.outcome == FAILED and verdict.reason.startswith(where + ": ")
     assert [call for call in stack.calls if call in ("disk stop", "site stop")] == taken_down
 
 
 def test_a_failed_start_leaves_what_was_there_before():
     stack = stack_of(disk=R, site=S, vip=S)
-    actions._start(stack)
+    actions._start(stack, Clock("start"))
     assert "disk stop" not in stack.calls and "site stop" not in stack.calls
 
 
 def test_a_site_that_cannot_be_ended_keeps_its_disk():
     stack = stack_of(disk=S, site=S)
     stack.site.start_error, stack.site.stop_error = LayerError("no"), LayerError("cannot be ended: x[5]")
-    verdict = actions._start(stack)
+    verdict = actions._start(stack, Clock("start"))
     assert "left as it is: cannot be ended: x[5]" in verdict.reason and "disk stop" not in stack.calls
 
 
@@ -323,7 +324,7 @@ def test_start_is_good_only_when_monitor_would_say_so(layer, status):
         getattr(stack, layer).status = status
         return start(deadline, note, disk_was_up)
     stack.site.start = and_then
-    verdict = actions._start(stack)
+    verdict = actions._start(stack, Clock("start"))
     assert verdict.outcome == FAILED and verdict.reason.startswith("%s: " % layer) and "after the start" in verdict.reason and "site stop" in stack.calls
 
 
@@ -331,7 +332,7 @@ def test_a_start_that_finds_the_site_running_adopts_it():
     stack = stack_of(recorded=False)
     stack.site.start = lambda deadline, note, disk_was_up: False
     stack.is_told_otherwise = lambda: False
-    assert actions._start(stack).good and "adopt" in stack.calls
+    assert actions._start(stack, Clock("start")).good and "adopt" in stack.calls
 
 
 def test_a_start_on_a_running_site_takes_new_parameters_over(request_of, state_folder):
@@ -348,7 +349,7 @@ def test_a_start_on_a_running_site_takes_new_parameters_over(request_of, state_f
 
 def test_stop_descends(tmp_path):
     stack = stack_of(tmp_path=tmp_path)
-    assert actions._stop(stack).good
+    assert actions._stop(stack, Clock("stop")).good
     assert [call for call in stack.calls if isinstance(call, str)] == [
         "disk before stop", "site stop", "disk stop", "disk left", "census"]  # what is left is seen last
 
@@ -361,7 +362,7 @@ def test_stop_goes_on_after_a_failure_and_names_everything(errors, words):
     stack.site.stop_error = LayerError("s") if "site" in errors else None
     stack.disk.stop_error = LayerError("d") if "disk" in errors else None
     stack.site.evidence = "processes left: x[5]" if "site" in errors else ""
-    verdict = actions._stop(stack)
+    verdict = actions._stop(stack, Clock("stop"))
     assert verdict.outcome == FAILED and "disk stop" in stack.calls and verdict.reason == "; ".join(words)
 
 
@@ -369,7 +370,7 @@ def test_stop_goes_on_after_an_os_error_of_the_site():
     stack = stack_of()
     stack.site.stop_error = OSError(errno.EMFILE, "Too many open files")
     stack.site.evidence = "processes left: x[5]"
-    verdict = actions._stop(stack)
+    verdict = actions._stop(stack, Clock("stop"))
     assert verdict.outcome == FAILED and "disk stop" in stack.calls and "site: " in verdict.reason
 
 
@@ -379,7 +380,7 @@ def test_what_the_site_complained_of_and_is_gone_at_the_end_is_only_logged(state
     saved(state_folder)
     stack = stack_of(tmp_path=state_folder)
     stack.site.stop_error = error
-    assert actions._stop(stack).good
+    assert actions._stop(stack, Clock("stop")).good
     assert [text for level, text in stack.log.said if level == "warning"] == ["site: %s: gone since" % procfs.words(error)]
     assert record.load(str(state_folder), "jobsiteA") is None
 
@@ -393,7 +394,7 @@ def test_stop_says_good_only_after_seeing_it(state_folder, status, exclusive, le
     stack = stack_of(tmp_path=state_folder, exclusive=exclusive)
     stack.disk.stop = lambda deadline: setattr(stack.disk, "status", status)
     stack.disk.words_left, stack.site.evidence = left, evidence
-    verdict = actions._stop(stack)
+    verdict = actions._stop(stack, Clock("stop"))
     assert verdict.good is (not left and not evidence)
     assert verdict.reason == "; ".join(["disk: " + left] * bool(left) + ["site: " + evidence] * bool(evidence))
     assert (record.load(str(state_folder), "jobsiteA") is None) is verdict.good, "the record goes with the last of it"
@@ -464,7 +465,7 @@ def test_start_waits_for_the_lock_within_its_time(request_of, state_folder, monk
 def test_a_stop_without_a_usable_site_goes_by_the_record(request_of, state_folder, monkeypatch, who):
     seen = []
     saved(state_folder)
-    monkeypatch.setattr(actions, "_stop", lambda stack: seen.append(stack) or Verdict(GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: seen.append(stack) or Verdict(GOOD))
     actions.stop(request_of(**who))
     assert seen[0].settings.site == "jobsiteA" and seen[0].record is not None
 
@@ -472,7 +473,7 @@ def test_a_stop_without_a_usable_site_goes_by_the_record(request_of, state_folde
 def test_stop_acts_on_the_records_settings(request_of, state_folder, monkeypatch):
     seen = []
     saved(state_folder, settings={**GIVEN, "port": "1111"})
-    monkeypatch.setattr(actions, "_stop", lambda stack: seen.append(stack) or Verdict(GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: seen.append(stack) or Verdict(GOOD))
     actions.stop(request_of(port="2222"))
     assert seen[0].settings.port == 1111
 
@@ -481,7 +482,7 @@ def test_a_lock_that_cannot_be_had_does_not_stand_in_the_way_of_stop(request_of,
     def refuse(self, what, deadline):
         raise OSError(30, "Read-only file system", "/run/x.lock")
     monkeypatch.setattr(Lock, "take", refuse)
-    monkeypatch.setattr(actions, "_stop", lambda stack: Verdict(GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: Verdict(GOOD))
     assert actions.stop(request_of()).good and any("stopping without it" in text for _, text in log.said)
     monkeypatch.setattr(actions, "validate", lambda request, level: Verdict(GOOD))
     assert actions.start(request_of()).outcome == FAILED
@@ -490,7 +491,7 @@ def test_a_lock_that_cannot_be_had_does_not_stand_in_the_way_of_stop(request_of,
 def test_stop_sees_the_record_of_the_start_it_waited_for(request_of, state_folder, monkeypatch):
     seen = []
     monkeypatch.setattr(Lock, "take", lambda self, what, deadline: saved(state_folder, resident=(4242, 7)))  # the start ends now
-    monkeypatch.setattr(actions, "_stop", lambda stack: seen.append(stack.record) or Verdict(GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: seen.append(stack.record) or Verdict(GOOD))
     actions.stop(request_of())
     assert seen[0] is not None and seen[0].resident == (4242, 7)
 
@@ -541,7 +542,7 @@ def test_a_bad_device_or_directory_is_taken_from_the_record(monitored, state_fol
 def test_a_bad_device_or_directory_without_a_record_is_no_disk_of_the_clusters(monitored, request_of, monkeypatch, given):
     assert type(monitored(**given).disk) is disk.UnknownDisk
     seen = []
-    monkeypatch.setattr(actions, "_stop", lambda stack: seen.append(stack) or Verdict(GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: seen.append(stack) or Verdict(GOOD))
     actions.stop(request_of(**given))
     assert type(seen[0].disk) is disk.UnknownDisk
 
@@ -635,7 +636,7 @@ def test_a_start_that_adopts_keeps_its_lock(adopting, state_folder, request_of, 
     monkeypatch.setattr(Lock, "is_held", lambda self: pytest.fail("looked at its own lock"))
     seen = []
 
-    def adopt(stack):
+    def adopt(stack, clock):
         monkeypatch.setattr(stack.site, "learn_daemons", lambda: None)
         monkeypatch.setattr(stack.site, "state", lambda disk_up, probing=False: State(R, ""))
         stack.adopt()

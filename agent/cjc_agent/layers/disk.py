@@ -30,6 +30,7 @@ class Disk:
         self._settings, self._runner, self._log, self._deadline = settings, runner, log, deadline
         self.resolved = resolved
         self.launched = False  # whether this action has called mount
+        self.found = False  # whether this action's stop has found anything to unmount
 
     def state(self) -> State:
         """RUNNING: the right thing is mounted read-write where it should be; STOPPED: nothing of it is mounted; FAILED: anything else."""
@@ -205,10 +206,21 @@ class MountedDisk(Disk):
             complaint = complaint or "no time left: look for who uses it (fuser -vm)"
             raise LayerError("%s still mounted%s%s" % (_named(left), holding, (" - " if holding else ": ") + complaint))
 
+    def unmount(self, deadline: Deadline) -> None:
+        """Unmount the disk without ending anybody who holds it. Raise LayerError."""
+        complaint = ""
+        for _ in deadline.polls(first=0.05, longest=0.5):
+            complaint = self._unmount_all(deadline) or complaint
+            left = self.left()
+            if not left:
+                return
+        raise LayerError("%s - %s" % (left, complaint or "no time left"))
+
     def _unmount_all(self, deadline: Deadline) -> str:
         """Unmount one after the other as long as it works; return why it stopped working, or ""."""
         table = mountinfo.read()
         mounts = self._to_unmount(table)
+        self.found = self.found or bool(mounts)
         while mounts and not deadline.expired():
             first = next((mount for mount in mounts if _is_seen(table, mount)), None)
             if first is None:  # umount(2) goes by the path, and would take what is seen there

@@ -40,6 +40,7 @@ class Site:
         self.resident = record.resident if record else None
         self.before = record.before if record else None
         self.launched = False  # whether this action has called cjcpw start
+        self.found = False  # whether this action's stop has found anything to stop
         self._unended: list[Process] = []  # what a stop could not end
 
     def port(self) -> int:
@@ -260,6 +261,7 @@ class Site:
         census = self._census_without_leftovers()
         total = deadline.left()  # where product files are on a dead server, the first look takes seconds
         known = {process.identity: process for process in census.daemons.values()}  # also jobs, whose parents are about to end
+        self.found = bool(known)
         jobs = {process.identity for process in census.jobs.values()}
         if disk_up and self._settings.site:
             given = self._settings.stop_escalation
@@ -289,6 +291,7 @@ class Site:
         """Stop the site through cjcpw, unless none of it is `known` and status says that it is stopped; return a census taken afterwards."""
         if not known and self._status(deadline.share(0.5)).exit_code in self._settings.status_stopped:
             return self.census()
+        self.found = True
         if self._settings.cjcpw_mode == "resident" and not self._settings.stop_args:
             self._term_resident(deadline)
         else:

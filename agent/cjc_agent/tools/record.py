@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from cjc_agent.tools import processes, statefile
+from cjc_agent.tools import light_json, processes, statefile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def all_of_this_boot(folder: str) -> list[Record]:
 
 def save(folder: str, record: Record) -> None:
     """Write the record in one step. Raise OSError."""
-    lines = ['"%s": %s' % (name, _json_text(getattr(record, name))) for name in sorted(Record.__slots__)]
+    lines = ['"%s": %s' % (name, light_json.dumps(getattr(record, name))) for name in sorted(Record.__slots__)]
     statefile.write(path(folder, record.settings["site"]), ("{\n %s\n}\n" % ",\n ".join(lines)).encode())
 
 
@@ -87,7 +87,7 @@ def remove(folder: str, site: str) -> None:
 def _understood(data: bytes) -> Record | None:
     """Given a record file's bytes, return the record; None when it is torn or not of the form that `save` writes."""
     try:
-        value = _parse_json(data.decode("utf-8"))
+        value = light_json.loads(data.decode("utf-8"))
         record = Record(*(value[name] for name in Record.__slots__))
         record.daemons = [_identity(pair) for pair in record.daemons]
         record.resident = None if record.resident is None else _identity(record.resident)
@@ -110,40 +110,3 @@ def _identity(pair: Any) -> tuple[int, int]:
     if type(pid) is not int or type(start) is not int or pid <= 1:
         raise ValueError("not a process: %r" % (pair,))
     return pid, start
-
-
-class _ScannerContext:
-    """What the C half of `json` asks of its caller."""
-
-    strict, object_hook, object_pairs_hook = True, None, None
-    parse_float, parse_int, parse_constant = float, int, float
-    memo: dict[str, str] = {}
-
-
-def _parse_json(text: str) -> Any:
-    """`json.loads` without importing `json`, which would cost the monitor 8 ms of its 15 (it imports `re`). Raise ValueError.
-
-    Only for what parses: the C half needs the rest of `json` for its errors, and so whatever goes wrong here is left to `json` itself.
-    """
-    try:
-        from _json import make_scanner
-        value, end = make_scanner(_ScannerContext())(text, 0)  # type: ignore[arg-type]
-        if not text[end:].strip(" \t\n\r"):
-            return value
-    except Exception:  # StopIteration, SystemError and others, by version
-        pass
-    import json
-    return json.loads(text)
-
-
-def _json_text(value: Any) -> str:
-    """`json.dumps`, as `_parse_json` is `json.loads`: a start has to wait for the import, too."""
-    try:
-        from _json import encode_basestring_ascii, make_encoder
-
-        # str: for what JSON has no type for, which no record has
-        return "".join(make_encoder(None, str, encode_basestring_ascii, None, ": ", ", ", True, False, False)(value, 0))
-    except Exception:  # other arguments in another version
-        pass
-    import json
-    return json.dumps(value, sort_keys=True)

@@ -124,48 +124,11 @@ def test_find_passes_over_other_boots_and_missing_folders(folder):
     assert record.find(folder + "/none", "jc", "/share/job_site") is None
 
 
-SAMPLES = ["{}", "[]", "0", "-1", "1.5", "true", "null", '""', '"a\\u00e9\\n\\"\\\\"', '{"a": [1, {"b": null}], "c": "日本"}', WHOLE,
-           WHOLE + "\n \t\n", json.dumps(data(), indent=1, sort_keys=True)]
-BROKEN = ["", "{", '{"a"}', "[1,]", "nul", '"\n"', "{} {}", "1 2", "'a'", "\ufeff{}", "{}\x0b", "1\u00a0"]
-
-
-@pytest.fixture(params=["C scanner", "fallback"])
-def scanner(request, monkeypatch):
-    if request.param == "fallback":
-        monkeypatch.delattr("_json.make_scanner")
-
-
-@pytest.mark.parametrize("text", SAMPLES)
-def test_parse_json_is_json_loads(text, scanner):
-    assert record._parse_json(text) == json.loads(text)
-
-
-@pytest.mark.parametrize("text", BROKEN)
-def test_parse_json_refuses_what_json_loads_refuses(text, scanner):
-    with pytest.raises(ValueError):
-        json.loads(text)
-    with pytest.raises(ValueError):
-        record._parse_json(text)
-
-
-@pytest.mark.parametrize("text", ["\n{}", " 5", "\t[]\r\n"])
-def test_parse_json_with_leading_white_space(text):
-    assert record._parse_json(text) == json.loads(text)
-
-
 def test_hostile_text_through_the_fallback(folder, monkeypatch):
     monkeypatch.delattr("_json.make_scanner")
     for content in HOSTILE:
         assert record._understood(content) is None or json.loads(content)["settings"].get("site") != "jobsiteA"
     assert record._understood(WHOLE.encode()).port == 20816
-
-
-@pytest.mark.parametrize("value", [None, 0, 20816, "", "a\"\\\n\x00 日本 \udcff", [], [(100, 5), (200, 7)], (300, 9), {}, {"b": "x", "a": "y"}])
-@pytest.mark.parametrize("there", [True, False])
-def test_json_text_is_json_dumps(value, there, monkeypatch):
-    if not there:
-        monkeypatch.delattr("_json.make_encoder")
-    assert record._json_text(value) == json.dumps(value, sort_keys=True)
 
 
 def test_a_record_is_plain_json_with_one_line_for_each_thing(folder, state_folder):
