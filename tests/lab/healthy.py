@@ -18,6 +18,14 @@ LOCAL = pathlib.Path(NQS_SPOOL, "daemon.conf")
 UNIT = pathlib.Path("/usr/lib/systemd/system/jobcentersv.service")
 PACKAGE, VERSION = "jobcenter-simulator", "16.1-1"
 COMMANDS = ("cjcpw", "cjcmksite")
+# stands before the real one, moved to systemctl.real, where there is no systemd: what only looks at files is the real one's, a restart is noted
+FAKE_SYSTEMCTL = """#!/bin/sh
+case "$*" in
+"is-enabled jobcentersv.service") exec /usr/bin/systemctl.real "$@" ;;
+"restart jobcentersv") echo "$*" >>/var/log/systemctl-calls ;;
+*) echo "SIMULATOR of systemctl: not known: $*" >&2; exit 64 ;;
+esac
+"""
 
 
 class Broken(NamedTuple):
