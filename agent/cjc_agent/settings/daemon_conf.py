@@ -96,10 +96,17 @@ class File:
             raise ValueError("%s=%s cannot be written in this file's encoding (%s)" % (key, value, self.encoding)) from None
         entry = self.get(key)
         if entry:
-            return self.data[:entry.begin] + text + self.data[entry.end:]
-        newline = b"\r\n" if b"\r\n" in self.data else b"\n"
-        gap = newline if self.data and not self.data.endswith(b"\n") else b""
-        return self.data + gap + name + b"=" + text + newline
+            data = self.data[:entry.begin] + text + self.data[entry.end:]
+        else:
+            newline = b"\r\n" if b"\r\n" in self.data else b"\n"
+            gap = newline if self.data and not self.data.endswith(b"\n") else b""
+            data = self.data + gap + name + b"=" + text + newline
+        written = File(self.path, data).get(key)
+        if written is None or written.value != value:  # a file of several encodings
+            raise ValueError("%s=%s would be read back as something else: write it in ASCII" % (key, value))
+        if len(data) > LARGEST:
+            raise ValueError("%s would be larger than %d bytes" % (self.path, LARGEST))
+        return data
 
 
 def _entries(data: bytes) -> list[Entry]:

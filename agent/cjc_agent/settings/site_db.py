@@ -9,6 +9,10 @@ import os
 
 from cjc_agent.tools import statefile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Optional
+
 OTHER_SITE = "CJC302"  # rule (operator/checks/disk.py) that a start refuses, too
 NOTE = ".cjc-agent-site"
 LONGEST = 63  # characters of a site's name
@@ -43,6 +47,11 @@ def complaint(site_db: str, site: str) -> str:
 
 def note(site_db: str, site: str) -> str:
     """Note whose site DB it is, unless that is noted already. Raise OSError."""
+    from cjc_agent.tools import procfs, replace  # in a child: a start does not wait for them
     if not owner(site_db):
-        statefile.write(path(site_db), (site + "\n").encode())
+        try:
+            before: Optional[bytes] = procfs.read(path(site_db))
+        except FileNotFoundError:
+            before = None
+        replace.replace(path(site_db), (site + "\n").encode(), before, new_mode=0o600)
     return ""
