@@ -10,6 +10,7 @@ import sys
 from cjc_agent import VERSION, actions
 from cjc_agent.actions import Request, Verdict
 from cjc_agent.frontends import origin
+from cjc_agent.frontends.verbs import conf as conf_verb
 from cjc_agent.frontends.verbs import doctor, render
 from cjc_agent.frontends.verbs.common import BAD, GOOD, USAGE, WrongUsage, complain, parameter_options, parameters_of
 from cjc_agent.settings import conf_file, metadata, parameters
@@ -32,7 +33,7 @@ VERBS = {
     "validate": "check the parameters and this node",
     "meta-data": "print the OCF meta-data",
 }
-AROUND: dict[str, Any] = {"doctor": doctor, "render": render}  # verbs with a module of their own
+AROUND: dict[str, Any] = {"conf": conf_verb, "doctor": doctor, "render": render}  # verbs with a module of their own
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         return error.code if isinstance(error.code, int) else USAGE
     except WrongUsage as error:
         return complain(*error.args)
+    except BrokenPipeError:  # whoever read what we say has gone
+        return BAD
     except KeyboardInterrupt:
         print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)
         return BAD

@@ -11,7 +11,7 @@ from cjc_agent.settings import conf_file, parameters
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import Log, one_line
-from cjc_agent.tools.startup import blind
+from cjc_agent.tools.startup import blind, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -112,6 +112,13 @@ def request_of(source: Source, seconds: float, verbose: bool = False) -> Request
         raise WrongUsage(blindness)
     log = Log("cjc-agent", {"HA_debug": "1" if verbose else "0"})
     return Request(source.given, Deadline(seconds), log, actions.state_folder(), source.resource or (source.conf.path if source.conf else ""), source.conf)
+
+
+def settled(options: argparse.Namespace) -> None:
+    """Become independent of how we were called, as the actions do; --conf may be a relative path."""
+    if options.conf:
+        options.conf = os.path.abspath(options.conf)
+    settle()
 
 
 def need_root(verb: str) -> None:
