@@ -13,7 +13,7 @@ from cjc_agent.layers import blockdisk, disk
 from cjc_agent.layers import state as layer_state
 from cjc_agent.layers.state import LayerError, State
 from cjc_agent.settings import conf_file
-from cjc_agent.tools import processes, procfs, record
+from cjc_agent.tools import history, processes, procfs, record
 from cjc_agent.tools.command import EXITED, STUCK, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.history import Clock
@@ -706,3 +706,87 @@ def test_reload(request_of, state_folder, monkeypatch):
         monkeypatch.setattr(actions, "monitor", lambda request, level, probing, o=outcome: Verdict(o, "r"))  # noqa: B023
         verdict = actions.reload(request_of())
         assert verdict.outcome == FAILED and verdict.reason.startswith("site: jobsiteA does not run here" if outcome == STOPPED else "r")
+
+
+# -- the history -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on(monkeypatch, request_of):
+    """Do an action on a stack of stubs."""
+    def act(action, stack, **given):
+        monkeypatch.setattr(actions, "validate", lambda request, level: Verdict(GOOD))
+        monkeypatch.setattr(actions, "Stack", lambda *args: stack)
+        return action(request_of(**given))
+    return act
+
+
+@pytest.fixture
+def noted(state_folder):
+    """What the history says: (action, outcome, names of the steps, idle) of each entry."""
+    def look():
+        return [(entry.action, entry.outcome, " ".join(name for name, _ in entry.steps), entry.idle) for entry in history.load(str(state_folder), "jobsiteA")]
+    return look
+
+
+def test_a_start_and_a_stop_are_noted_with_their_steps(on, noted):
+    assert on(actions.start, stack_of(disk=S, site=S, recorded=False)).good
+    stack = stack_of()
+    stack.site.found = True
+    assert on(actions.stop, stack).good
+    assert noted() == [("start", GOOD, "lock disk vip site", False), ("stop", GOOD, "lock site disk", False)]
+
+
+@pytest.mark.parametrize("where, steps", [("disk", "lock disk take down"), ("vip", "lock disk vip take down"), ("site", "lock disk vip site take down")])
+def test_a_failed_start_is_noted_with_its_reason(on, noted, state_folder, where, steps):
+    stack = stack_of(disk=S, site=S, vip=S if where == "vip" else R, recorded=False)
+    if where != "vip":
+        getattr(stack, where).start_error = LayerError("does not come up")
+    verdict = on(actions.start, stack)
+    assert noted() == [("start", FAILED, steps, False)] and history.load(str(state_folder), "jobsiteA")[0].reason == verdict.reason
+
+
+def test_a_start_of_a_running_site_is_idle(on, noted):
+    stack = stack_of()
+    stack.site.start, stack.is_told_otherwise = lambda deadline, note, disk_was_up: False, lambda: False
+    assert on(actions.start, stack).good and noted() == [("start", GOOD, "lock disk vip site", True)]
+
+
+def test_a_refused_start_is_noted_without_steps(request_of, noted, state_folder):
+    assert actions.start(request_of(port="x")).outcome == MISCONFIGURED
+    assert actions.start(request_of(site="bad name")).outcome == MISCONFIGURED, "nobody could look for it"
+    assert noted() == [("start", MISCONFIGURED, "", False)] and "parameter port" in history.load(str(state_folder), "jobsiteA")[0].reason
+    assert os.listdir(state_folder) == ["cjc-jobsiteA.history"]
+
+
+def test_an_action_that_waited_for_the_lock_in_vain_is_noted(on, noted, monkeypatch):
+    def busy(self, what, deadline):
+        raise Busy("start (pid 5) works on this site")
+    monkeypatch.setattr(Lock, "take", busy)
+    for action in (actions.start, actions.stop):
+        assert not on(action, stack_of()).good
+    assert noted() == [("start", FAILED, "lock", False), ("stop", FAILED, "lock", False)]
+
+
+@pytest.mark.parametrize("was_here, expected", [
+    ("", []), ("record", [("stop", GOOD, "lock site disk", True)]), ("disk", [("stop", GOOD, "lock site disk", True)]),
+    ("site", [("stop", GOOD, "lock site disk", False)]), ("left", [("stop", FAILED, "lock site disk", True)]),
+])
+def test_a_stop_of_what_was_never_here_is_not_noted(on, noted, state_folder, was_here, expected):
+    stack = stack_of(disk=S, site=S, recorded=False)
+    if was_here == "record":
+        saved(state_folder)
+    elif was_here == "left":
+        stack.disk.words_left = "/dev/sdb1 is still mounted"
+    elif was_here:
+        getattr(stack, was_here).found = True
+    on(actions.stop, stack)
+    assert noted() == expected
+
+
+def test_a_history_that_cannot_be_written_changes_no_answer(on, monkeypatch, log):
+    monkeypatch.setattr(history.statefile, "write", lambda path, data: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system")))
+    stack = stack_of()
+    stack.site.found = True
+    assert on(actions.start, stack_of(disk=S, site=S, recorded=False)).good and on(actions.stop, stack).good
+    assert [level for level, _ in log.said] == ["debug", "debug"] and all("Read-only file system" in text for _, text in log.said)
