@@ -111,7 +111,7 @@ class Script:
     def run(self, name, programs, arguments, deadline, environment=None, user=""):
         return self._answer(" ".join([name, *arguments]), name.replace(" ", "_"), deadline)
 
-    def tool(self, arguments, deadline):
+    def tool(self, arguments, deadline, whole=False):
         return self._answer(" ".join(arguments), arguments[0], deadline)
 
     def call(self, name, function, deadline, user=""):

@@ -92,16 +92,16 @@ class Runner:
         self._hung: set[int] = set()  # items of `each` at which a child has hung twice
 
     def run(self, name: str, programs: list[str], arguments: list[str], deadline: Deadline,
-            environment: Optional[dict[str, str]] = None, user: str = "") -> Result:
+            environment: Optional[dict[str, str]] = None, user: str = "", whole: bool = False) -> Result:
         """Run the first of `programs` (absolute paths) that exists with `arguments`, until it ends or the deadline passes.
 
         `user` (a login name; empty: ourselves) is looked up in the child, under the deadline. Exit code NOT_FOUND: none of the
-        programs exists, CANNOT_RUN: it cannot be executed; the output says which, as a shell would.
+        programs exists, CANNOT_RUN: it cannot be executed; the output says which, as a shell would. `whole`: nothing is left out of the output.
         """
         values = TOOL_ENVIRONMENT if environment is None else environment
         self._trace("run %s: %s %s" % (name, programs[0], " ".join(arguments)))
         ignored, parent = _ignored(), os.getpid()
-        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user, ignored, parent))
+        return self._bounded(name, deadline, lambda: _execute(programs, arguments, values, user, ignored, parent), whole=whole)
 
     def call(self, name: str, function: Callable[[], str], deadline: Deadline, user: str = "") -> Result:
         """Run a Python function in a child (as `user`) that may be abandoned: for whatever touches a file system that may hang.
@@ -131,7 +131,8 @@ class Runner:
             if deadline.expired():
                 raise TimeoutError(errno.ETIMEDOUT, "no time left to look at all processes: raise the operation's timeout")
             todo = waiting
-            result = self._bounded(name, deadline.part(patience), lambda todo=todo: _each(function, todo), remember=False)  # type: ignore[misc]
+            result = self._bounded(name, deadline.part(patience), lambda todo=todo: _each(function, todo),  # type: ignore[misc]
+                                   remember=False, whole=True)
             if result.outcome == UNSTARTED:
                 found.update((item, function(item)) for item in waiting)
                 break
@@ -147,9 +148,9 @@ class Runner:
             patience = 0.5
         return suspects
 
-    def tool(self, arguments: list[str], deadline: Deadline) -> Result:
-        """Run a system tool by its bare name, looked up in the fixed PATH only."""
-        return self.run(arguments[0], resolve(arguments[0], []), arguments[1:], deadline)
+    def tool(self, arguments: list[str], deadline: Deadline, whole: bool = False) -> Result:
+        """Run a system tool by its bare name, looked up in the fixed PATH only. `whole`: as for `run`."""
+        return self.run(arguments[0], resolve(arguments[0], []), arguments[1:], deadline, whole=whole)
 
     def spawn(self, name: str, programs: list[str], arguments: list[str], environment: dict[str, str], user: str, output: int) -> int:
         """Start a program that stays (its output goes to descriptor `output`); return its pid at once. Raise OSError when fork fails."""
@@ -157,7 +158,7 @@ class Runner:
         ignored, parent = _ignored(), os.getpid()
         return _fork(lambda: _execute(programs, arguments, environment, user, ignored, parent), output)
 
-    def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None], remember: bool = True) -> Result:
+    def _bounded(self, name: str, deadline: Deadline, work: Callable[[], None], remember: bool = True, whole: bool = False) -> Result:
         before = self._still_abandoned(name) if remember else 0
         if before:
             return self._done(Result(name, STUCK, before, "still there from an earlier call: the file system or device it waits for must answer "
@@ -174,7 +175,7 @@ class Runner:
                 return self._done(_unstarted(name, error))
             outcome, code = self._finish(name, pid, deadline, output)
             _seal(output)
-            said = _read_back(output, whole=not remember) or (procfs.LACKS if (outcome, code) == (EXITED, CANNOT_RUN) else "")
+            said = _read_back(output, whole) or (procfs.LACKS if (outcome, code) == (EXITED, CANNOT_RUN) else "")
             return self._done(Result(name, outcome, code, said, monotonic() - began))
         finally:
             os.close(output)
