@@ -11,7 +11,7 @@ from cjc_agent import VERSION, actions
 from cjc_agent.actions import Request, Verdict
 from cjc_agent.frontends import origin
 from cjc_agent.frontends.verbs import conf as conf_verb
-from cjc_agent.frontends.verbs import doctor, render
+from cjc_agent.frontends.verbs import doctor, init, render, status
 from cjc_agent.frontends.verbs.common import BAD, GOOD, USAGE, WrongUsage, complain, parameter_options, parameters_of
 from cjc_agent.settings import conf_file, metadata, parameters
 from cjc_agent.tools import record
@@ -29,11 +29,10 @@ VERBS = {
     "start": "mount the disk, check the VIP, start the site",
     "stop": "stop the site, unmount the disk",
     "monitor": "say whether the site runs here",
-    "status": "show the layers one by one",
     "validate": "check the parameters and this node",
     "meta-data": "print the OCF meta-data",
 }
-AROUND: dict[str, Any] = {"conf": conf_verb, "doctor": doctor, "render": render}  # verbs with a module of their own
+AROUND: dict[str, Any] = {"conf": conf_verb, "doctor": doctor, "init": init, "render": render, "status": status}  # verbs with a module of their own
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -108,8 +107,6 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
         return complain(blindness)
     if os.geteuid() != 0 and options.verb != "validate":
         return complain("%s needs root: run it with sudo" % options.verb)
-    if options.verb == "status":
-        return _status(request, options.json)
     verdict = {
         "start": lambda: actions.start(request),
         "stop": lambda: actions.stop(request),
@@ -117,13 +114,6 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
         "validate": lambda: actions.validate(request, 10),
     }[options.verb]()
     return _answer(options.verb, settings.site, verdict, options.json)
-
-
-def _status(request: Request, as_json: bool) -> int:
-    from cjc_agent.operator import status
-    seen = status.look(request, request.settings.monitor_level)
-    print(json.dumps(seen, indent=1) if as_json else status.text(seen), flush=True)
-    return GOOD if seen["state"] in status.WORDS.values() else BAD
 
 
 def _answer(verb: str, site: str, verdict: Verdict, as_json: bool) -> int:

@@ -14,6 +14,7 @@ from cjc_agent.frontends import cli
 from cjc_agent.settings import metadata
 from cjc_agent.tools import processes, record
 from unit.helpers import AGENT
+from unit.operator import test_status
 
 pytestmark = pytest.mark.usefixtures("unsettled")
 SITE = ["--site", "jobsiteA", "--site_db", "/share/job_site"]
@@ -49,7 +50,7 @@ def test_wrong_usage_is_2(capfd, arguments):
 
 
 @pytest.mark.parametrize("arguments, words", [(["monitor"], "parameter site: is not given"), (["start", *SITE, "--port", "x"], "parameter port"),
-                                              (["validate", *SITE, "--vip", "host"], "parameter vip"), (["status"], "parameter site")])
+                                              (["validate", *SITE, "--vip", "host"], "parameter vip"), (["status", "--site", "a"], "parameter site_db")])
 def test_wrong_parameters_are_2(called, capfd, arguments, words):
     seen = called(Verdict(actions.GOOD))
     assert cli.main(arguments) == 2
@@ -110,12 +111,11 @@ def test_what_comes_from_elsewhere_cannot_move_the_terminals_cursor(called, monk
     said = capfd.readouterr().out
     assert said[:-1].isascii() and said[:-1].isprintable() and json.loads(said)["reason"] == hostile
 
-    seen = {"site": "jobsiteA", "state": "failed", "reason": hostile, "layers": {"disk": {"state": "failed", "detail": hostile}}, "port": 1,
-            "daemons": [hostile], "recorded": None}
+    seen = test_status.seen(hostile)
     monkeypatch.setattr("cjc_agent.operator.status.look", lambda *args: seen)
     cli.main(["status", *SITE])
     lines = capfd.readouterr().out.split("\n")
-    assert len(lines) == 5 and all(line.isprintable() for line in lines)
+    assert len(lines) == test_status.LINES + 1 and all(line.isprintable() for line in lines)
 
 
 def test_options_win_over_the_file(called, tmp_path):

@@ -70,13 +70,14 @@ class Source:
         self.given, self.conf, self.resource, self.cib = dict(given), conf, resource, cib
 
 
-def source_of(options: argparse.Namespace) -> Source:
+def source_of(options: argparse.Namespace, whole: bool = True) -> Source:
     """Find the parameters: options win over --conf or --resource. Where none of them names a site, there must be only one to choose: the
-    only resource of ours in the running cluster, else the only file in /etc/cjc-agent. Raise WrongUsage."""
+    only resource of ours in the running cluster, else the only file in /etc/cjc-agent. `whole` false: of a file, the lines that are right will
+    do. Raise WrongUsage."""
     given = parameters_of(options)
     if options.conf:
         conf = conf_file.read(os.path.abspath(options.conf))
-        if conf.errors:
+        if conf.errors and whole:
             raise WrongUsage(*conf.errors)
         return Source({**conf.values, **given}, conf)
     from cjc_agent.operator import cib
@@ -98,7 +99,7 @@ def source_of(options: argparse.Namespace) -> Source:
     paths = conf_file.all_files()
     if not names and len(paths) == 1:
         conf = conf_file.read(paths[0])
-        if conf.errors:
+        if conf.errors and whole:
             raise WrongUsage(*conf.errors)
         return Source({**conf.values, **given}, conf)
     choice = ["--resource " + one for one in names] + ["--conf " + path for path in paths]
