@@ -157,9 +157,14 @@ def _unknown(key: str) -> str:
 def _broken(node: Node, edit: Edit) -> list[Finding]:
     """What the doctor would find after the edit, and does not find before it."""
     known = [(finding.rule, finding.facts) for finding in findings(node)]
-    after = copy.copy(node)  # with all that was looked at already
+    return [finding for finding in findings(edited(node, edit)) if (finding.rule, finding.facts) not in known and finding.rule.severity != INFO]
+
+
+def edited(node: Node, edit: Edit) -> Node:
+    """Return the node as it will be, with all that was looked at already."""
+    after = copy.copy(node)
     after.files = {**node.files, edit.which: File(edit.path, edit.after)}
-    return [finding for finding in findings(after) if (finding.rule, finding.facts) not in known and finding.rule.severity != INFO]
+    return after
 
 
 def findings(node: Node) -> list[Finding]:
