@@ -17,7 +17,6 @@ AGENT = ("ocf", "cjc", "jobcenter")
 DEFAULT_TIMEOUT = "20s"  # Pacemaker's, where neither the operation nor op_defaults has one
 TRUE_WORDS = ("true", "on", "yes", "y", "1")  # crm_is_true()
 SECRET = "lrm://"  # the value stands in a file on each node instead (crm_resource(8), cibsecret(8))
-NOWHERE, UNTIED, LATER = "nowhere", "untied", "later"  # how an address may be brought up; "" for as it should be
 
 
 class Unusable(Exception):
@@ -55,10 +54,9 @@ class Cib:
     idle: dict[str, str] = field(default_factory=dict)
     _document: _Document | None = field(default=None, repr=False, compare=False)
 
-    def way_of(self, address: str, resource: Resource) -> str:
-        """Say how an address is brought up for a resource: "" before it, on the same node, as far as can be told; NOWHERE by no resource; LATER
-        than it, in the same group; UNTIED by one that the cluster may start elsewhere, or later."""
-        return self._document.way_of(addresses.packed(address), resource) if self._document else ""
+    def brings(self, address: str, resource: Resource) -> bool:
+        """Whether the cluster has an address up before a resource starts: by one earlier in its group, or one that a constraint ties to it."""
+        return self._document is not None and self._document.brings(addresses.packed(address), resource)
 
 
 def read(runner: Runner, deadline: Deadline) -> Cib:
@@ -213,22 +211,23 @@ class _Document:
             found.update({node.get("uname", ""): words[0]} if words else {})
         return found
 
-    def way_of(self, packed: bytes, resource: Resource) -> str:
-        """See Cib.way_of. A constraint that names the two is believed to be what was meant."""
-        bringers = [one for one in self.primitives if self.kind(one) != AGENT and packed in _addresses(self.all_values(one, "instance_attributes"))]
-        if not bringers:
-            return NOWHERE
-        constraints = [self.named(constraint) for constraint in self.configuration.iter("rsc_order")]
-        ways = []
-        for bringer in bringers:
-            group = self.around(bringer)[:1]
-            if group and group[0].tag == "group" and group[0].get("id") in resource.parents:
-                names = [member.get("id", "") for member in group[0].findall("primitive")]
-                ways.append("" if names.index(bringer.get("id", "")) < names.index(resource.name) else LATER)
-            else:
-                its, ours = ({one.get("id", ""), *(outer.get("id", "") for outer in self.around(one))} for one in (bringer, self.by_id[resource.name]))
-                ways.append("" if any(its & names and ours & names for names in constraints) else UNTIED)
-        return min(ways)  # "" where one of them is as it should be
+    def brings(self, address: bytes, resource: Resource) -> bool:
+        """See Cib.brings. A constraint that names the two is believed to be what was meant."""
+        orders = [self.named(constraint) for constraint in self.configuration.iter("rsc_order")]
+        ours = {resource.name, *resource.parents}
+        for bringer in self.primitives:
+            if self.kind(bringer) == AGENT or address not in _addresses(self.all_values(bringer, "instance_attributes")):
+                continue
+            its = {bringer.get("id", ""), *(element.get("id", "") for element in self.around(bringer))}
+            if any(its & names and ours & names for names in orders) or self.stands_before(bringer, resource):
+                return True
+        return False
+
+    def stands_before(self, bringer: Element, resource: Resource) -> bool:
+        """Whether a primitive stands before a resource of ours in the same group."""
+        group = self.parent[bringer]
+        members = [member.get("id", "") for member in group.findall("primitive")] if group.tag == "group" else []
+        return resource.name in members and members.index(bringer.get("id", "")) < members.index(resource.name)
 
     @staticmethod
     def named(constraint: Element) -> set[str]:

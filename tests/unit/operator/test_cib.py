@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from cjc_agent.operator import cib
-from cjc_agent.operator.cib import LATER, NOWHERE, UNTIED, Unusable, understood
+from cjc_agent.operator.cib import Unusable, understood
 from cjc_agent.settings import values
 from cjc_agent.tools.command import EXITED, NOT_FOUND, TIMED_OUT, Result
 from cjc_agent.tools.deadline import Deadline
@@ -166,15 +166,15 @@ def test_bans_that_a_command_has_left_behind():
 ORDER = '<constraints><rsc_order id="o" %s</constraints>'
 
 
-@pytest.mark.parametrize(("resources", "constraints", "way"), [
-    ('<group id="G">%(vip)s%(site)s</group>', "", ""), ('<group id="G">%(site)s%(vip)s</group>', "", LATER), ('%(vip)s%(site)s', "", UNTIED),
-    ("%(site)s", "", NOWHERE), ('%(vip)s%(site)s', 'first="A-vip" then="A"/>', ""), ('<group id="N">%(vip)s</group>%(site)s', 'first="N" then="A"/>', ""),
-    ('%(vip)s%(site)s', '><resource_set id="s"><resource_ref id="A-vip"/><resource_ref id="A"/></resource_set></rsc_order>', ""),
-    ('%(vip)s%(site)s', 'first="A-vip" then="B"/>', UNTIED), ('<group id="N">%(vip)s</group><group id="G">%(site)s</group>', "", UNTIED)])
-def test_how_the_address_comes_up(resources, constraints, way):
+@pytest.mark.parametrize(("resources", "constraints", "first"), [
+    ('<group id="G">%(vip)s%(site)s</group>', "", True), ('<group id="G">%(site)s%(vip)s</group>', "", False), ('%(vip)s%(site)s', "", False),
+    ("%(site)s", "", False), ('%(vip)s%(site)s', 'first="A-vip" then="A"/>', True), ('<group id="N">%(vip)s</group>%(site)s', 'first="N" then="A"/>', True),
+    ('%(vip)s%(site)s', '><resource_set id="s"><resource_ref id="A-vip"/><resource_ref id="A"/></resource_set></rsc_order>', True),
+    ('%(vip)s%(site)s', 'first="A-vip" then="B"/>', False), ('<group id="N">%(vip)s</group><group id="G">%(site)s</group>', "", False)])
+def test_the_address_comes_first(resources, constraints, first):
     found = understood(document(resources % {"vip": VIP, "site": site()}, more=ORDER % constraints if constraints else ""))
-    assert found.way_of("10.0.2.50", found.resources["A"]) == way
-    assert found.way_of("10.0.2.51", found.resources["A"]) == NOWHERE
+    assert found.brings("10.0.2.50", found.resources["A"]) is first
+    assert not found.brings("10.0.2.51", found.resources["A"])
 
 
 # -- asking the cluster ----------------------------------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def test_a_large_one_is_read_whole(runner):
     "<nvpair id-ref='x'/></instance_attributes><meta_attributes id-ref='nothing'/></primitive></resources></configuration></cib>"])
 def test_one_that_no_schema_would_let_pass_makes_no_traceback(text):
     found = understood(text)
-    assert list(found.resources) == ["A"] and found.way_of("10.0.2.50", found.resources["A"]) == NOWHERE
+    assert list(found.resources) == ["A"] and not found.brings("10.0.2.50", found.resources["A"])
 
 
 def test_entities_do_not_fill_the_memory():
