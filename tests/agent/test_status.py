@@ -82,9 +82,9 @@ def test_a_stop_that_finds_a_disk_or_daemons_alone_is_noted(site: Site) -> None:
     site.parameters.update(device="", directory="")
     site.mount()
     site.simulator("cjcpw", "start")
-    site.stop()
+    assert site.call("stop").code == 0
     assert history(site)[1:] == [STOP]
-    site.stop()
+    assert site.call("stop").code == 0
     assert len(history(site)) == 2, "the cluster's disk is no business of ours"
     site.umount()
 
@@ -156,7 +156,7 @@ def test_a_killed_start_leaves_the_history_as_it_was_and_is_told(site: Site) -> 
     found = seen(site)
     assert found["at_work"] is None and found["record"]["finished"] is False and found["state"] == "failed"
     assert history(site) == [START, STOP]
-    site.stop()
+    assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="6000").code == 0
     assert history(site) == [START, STOP, STOP]
 
 
@@ -198,12 +198,12 @@ def test_where_the_port_is_from(site: Site, conf: pathlib.Path) -> None:
     own = site.site_db / "nqs/daemon.conf"
     words = ("--conf", str(conf))
     try:
-        assert seen(site, *words)["port_from"] == "default"
-        COMMON.write_text(common.rstrip("\n") + "\n# for all\nlisten_port=20900\n")
-        line = len(COMMON.read_text().split("\n")) - 1
-        assert (seen(site, *words)["port"], seen(site, *words)["port_from"]) == (20900, "%s:%d" % (COMMON, line))
+        COMMON.unlink()
+        assert (seen(site, *words)["port"], seen(site, *words)["port_from"]) == (20816, "default")
+        COMMON.write_text("# for all\nlisten_port=20900\n")
+        assert (seen(site, *words)["port"], seen(site, *words)["port_from"]) == (20900, "%s:2" % COMMON)
         site.start()
-        assert seen(site, *words)["port_from"] == "%s:%d" % (COMMON, line)
+        assert seen(site, *words)["port_from"] == "%s:2" % COMMON
         own.write_text(own.read_text().rstrip("\n") + "\nlisten_port=20901\n")
         found = seen(site, *words)
         assert found["port"] == 20900 and found["listeners"] and found["port_from"].startswith("as it was started; %s:" % own)

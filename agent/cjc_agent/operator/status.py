@@ -162,9 +162,8 @@ def text(seen: dict[str, Any]) -> str:
     if seen["at_work"]:
         lines.append(_row("at work", "%(action)s (pid %(pid)d) for %(seconds).0f s: what is seen here may be its work" % seen["at_work"]))
     for name, layer in seen["layers"].items():
-        places = ", ".join(map(_vip_words, seen["vips"])) if name == "vip" else ""
-        known = layer["state"] == RUNNING and places  # then the layer itself only names them again
-        lines.append(_row(name, "%-8s %s" % (layer["state"], places if known else " - ".join(filter(None, (places, layer["detail"]))))))
+        places = ", ".join(map(_vip_words, seen["vips"])) if name == "vip" else ""  # the layer itself only names some of them
+        lines.append(_row(name, "%-8s %s" % (layer["state"], places or layer["detail"])))
     lines += [_row("port", _port_words(seen)), _row("daemons", _or_none(", ".join(seen["daemons"]), seen["unseen"]))]
     lines.append(_row("record", _record_words(seen["record"], seen["record_doubt"])))
     lines += [_row("problem", words) for words in seen["problems"]]
@@ -193,7 +192,7 @@ def _port_words(seen: dict[str, Any]) -> str:
 
 def _record_words(found: Optional[dict[str, Any]], doubt: str) -> str:
     if found is None:
-        return doubt or "none: not started on this node since it was booted"
+        return doubt or "none: not started on this node, or stopped since"
     started = "started by %s" if found["finished"] else "a start by %s did not finish"
     return "%s, %d of its %d daemons live" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"])
 

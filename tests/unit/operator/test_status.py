@@ -79,8 +79,8 @@ USABLE = [{"address": "10.0.0.1", "interface": "eth0", "worth": "usable"}]
 
 @pytest.mark.parametrize("state, vips, words", [
     ("running", USABLE, "running  10.0.0.1 on eth0"), ("running", [], "running  no address asked for"),
-    ("failed", [*USABLE, {"address": "10.0.0.2", "interface": "", "worth": ""}], "failed   10.0.0.1 on eth0, 10.0.0.2 (not on this node) - why"),
-    ("failed", [{"address": "10.0.0.1", "interface": "eth0", "worth": "link down"}], "failed   10.0.0.1 on eth0 (link down) - why"),
+    ("failed", [*USABLE, {"address": "10.0.0.2", "interface": "", "worth": ""}], "failed   10.0.0.1 on eth0, 10.0.0.2 (not on this node)"),
+    ("failed", [{"address": "10.0.0.1", "interface": "eth0", "worth": "link down"}], "failed   10.0.0.1 on eth0 (link down)"),
 ])
 def test_vips(state, vips, words):
     layers = {"vip": {"state": state, "detail": "why" if vips else "no address asked for"}}
@@ -92,7 +92,7 @@ def test_vips(state, vips, words):
     ("port", {"listeners": [{"address": "0.0.0.0", "processes": []}]}, "1 (x): somebody who cannot be seen here listens on 0.0.0.0"),
     ("daemons", {"daemons": [], "unseen": ""}, "none"), ("daemons", {"daemons": ["a[5]", "b[6]"], "unseen": ""}, "a[5], b[6]"),
     ("daemons", {"daemons": [], "unseen": "no time"}, "none - not all could be seen: no time"),
-    ("record", {"record": None, "record_doubt": ""}, "none: not started on this node since it was booted"),
+    ("record", {"record": None, "record_doubt": ""}, "none: not started on this node, or stopped since"),
     ("record", {"record": None, "record_doubt": "/x: remove it"}, "/x: remove it"),
     ("record", {"record": {"instance": "rsc", "finished": True, "daemons": 3, "alive": 3}}, "started by rsc, 3 of its 3 daemons live"),
     ("record", {"record": {"instance": "", "finished": False, "daemons": 0, "alive": 0}}, "a start by hand did not finish, 0 of its 0 daemons live"),
