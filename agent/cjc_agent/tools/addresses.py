@@ -19,6 +19,7 @@ SIOCGIFFLAGS, IFF_UP = 0x8913, 0x1
 
 # what an address is worth
 USABLE, TENTATIVE, DUPLICATE, LINK_DOWN = "usable", "tentative", "duplicate", "link down"
+TIMED_OUT = "timed out"
 
 
 def packed(text: str) -> bytes:
@@ -35,8 +36,8 @@ def text_of(address: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET6 if len(address) == 16 else socket.AF_INET, address)
 
 
-def local() -> dict[bytes, list[tuple[int, int]]]:
-    """Return every address of this network namespace: bytes -> its (flags, interface number), for `worth`. Raise OSError."""
+def local() -> dict[bytes, list[tuple[int, int, int]]]:
+    """Return every address of this network namespace: bytes -> its (flags, interface number, bits of its network), for `worth`. Raise OSError."""
     answers = netlink.dump(netlink.ROUTE, RTM_GETADDR, struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0), RTM_NEWADDR)
     try:
         return _places(answers)
@@ -44,17 +45,17 @@ def local() -> dict[bytes, list[tuple[int, int]]]:
         raise OSError(errno.EBADMSG, "the kernel's list is torn") from None
 
 
-def _places(answers: list[bytes]) -> dict[bytes, list[tuple[int, int]]]:
+def _places(answers: list[bytes]) -> dict[bytes, list[tuple[int, int, int]]]:
     """Given the bodies of the kernel's answers (struct ifaddrmsg and attributes), return what `local` returns."""
-    found: dict[bytes, list[tuple[int, int]]] = {}
+    found: dict[bytes, list[tuple[int, int, int]]] = {}
     for body in answers:
-        flags, index = struct.unpack_from("=xxBxI", body)
+        bits, flags, index = struct.unpack_from("=xBBxI", body)
         attributes = _attributes(body, 8)
         address = attributes.get(IFA_LOCAL) or attributes.get(IFA_ADDRESS)  # IFA_ADDRESS is the peer's on a point-to-point link
         if IFA_FLAGS in attributes:
             flags = struct.unpack("=I", attributes[IFA_FLAGS])[0]
         if address:
-            found.setdefault(address, []).append((flags, index))
+            found.setdefault(address, []).append((flags, index, bits))
     return found
 
 
@@ -69,10 +70,10 @@ def _attributes(data: bytes, position: int) -> dict[int, bytes]:
     return attributes
 
 
-def worth(places: list[tuple[int, int]]) -> tuple[str, str]:
+def worth(places: list[tuple[int, int, int]]) -> tuple[str, str]:
     """Given where an address is (`local`), return the best of USABLE, TENTATIVE ... and the interface's name; "" when it is nowhere."""
     best = ("", "")
-    for flags, index in places:
+    for flags, index, _ in places:
         judged = _judge(flags, index)
         if not best[0] or judged[0] == USABLE:
             best = judged
@@ -102,14 +103,23 @@ def _is_up(name: str) -> bool:
         channel.close()
 
 
-def connect(address: str, port: int, seconds: float) -> str:
-    """Try a TCP connection of at most `seconds`; return "" when it was accepted, else why not."""
+def same_network(one: bytes, other: bytes, bits: int) -> bool:
+    """Whether two addresses of one family agree in their first `bits` bits."""
+    width = 8 * len(one)
+    return len(one) == len(other) and not (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")) >> max(0, width - bits)
+
+
+def connect(address: str, port: int, seconds: float, source: str = "") -> str:
+    """Try a TCP connection of at most `seconds`, from the address `source` ("": the kernel's choice); return "" when it was accepted, else why not:
+    TIMED_OUT where nothing answered."""
     channel = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         channel.settimeout(max(0.01, seconds))
+        if source:
+            channel.bind((source, 0))
         channel.connect((address, port))
         return ""
     except OSError as error:  # _socket.timeout is one
-        return error.strerror or str(error) or "timed out"
+        return error.strerror or str(error) or TIMED_OUT
     finally:
         channel.close()

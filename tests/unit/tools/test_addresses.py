@@ -91,6 +91,22 @@ def test_on_a_point_to_point_link_the_local_address_counts():
     assert taken(address("10.0.0.2", local="10.0.0.1"), DONE)[0] == {"10.0.0.1": USABLE}
 
 
+def test_the_bits_of_an_address_s_network_are_told():
+    bodies = []
+    netlink._take(address("10.0.0.1"), addresses.RTM_NEWADDR, bodies)
+    assert [place[1:] for place in addresses._places(bodies)[addresses.packed("10.0.0.1")]] == [(LO, 24)]
+    assert 8 in [place[2] for place in addresses.local()[addresses.packed("127.0.0.1")]]
+
+
+@pytest.mark.parametrize("one, other, bits, same", [
+    ("10.0.0.1", "10.0.0.254", 24, True), ("10.0.0.1", "10.0.1.1", 24, False), ("10.0.0.1", "10.0.1.1", 23, True), ("10.0.0.1", "10.0.0.1", 32, True),
+    ("10.0.0.1", "10.0.0.2", 32, False), ("10.0.0.1", "192.168.0.1", 0, True), ("fd00::1", "fd00::ffff", 64, True), ("fd00::1", "fd00:0:0:1::1", 64, False),
+    ("10.0.0.1", "fd00::1", 0, False), ("10.0.0.1", "10.0.0.2", 200, False),
+])
+def test_same_network(one, other, bits, same):
+    assert addresses.same_network(addresses.packed(one), addresses.packed(other), bits) is same
+
+
 def test_an_interface_that_is_gone_is_down():
     assert taken(address("10.0.0.1", index=2 ** 31 - 1))[0] == {"10.0.0.1": LINK_DOWN}
 
@@ -176,6 +192,13 @@ def test_connect(listener):
     assert addresses.connect(address, port, 2) == "Connection refused", "bound, but nobody listens"
     listener.listen()
     assert addresses.connect(address, port, 2) == ""
+
+
+def test_connect_from_an_address(listener):
+    address, port = listener.getsockname()[:2]
+    listener.listen()
+    assert addresses.connect(address, port, 2, address) == "" and listener.accept()[1][0] == address
+    assert addresses.connect(address, port, 2, "2001:db8::1" if ":" in address else "203.0.113.1") == "Cannot assign requested address"
 
 
 def test_connect_is_bounded(listener):

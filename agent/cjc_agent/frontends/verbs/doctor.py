@@ -6,9 +6,10 @@ import json
 import os
 import sys
 
-from cjc_agent.frontends.verbs.common import BAD, GOOD, complain, need_root, request_of, site_options, source_of
+from cjc_agent.frontends.verbs.common import BAD, GOOD, WrongUsage, complain, need_root, request_of, site_options, source_of
 
 SUMMARY = "check this node: licence, version, daemon.conf, disk, network ... before a failover needs them"
+CALLER_SITE = "CJC_AGENT_CALLER_SITE"  # where the wrapper puts the NQS_SITE that it was called with
 SECONDS = 30.0  # for all checks together; each look has a bound of its own, far below
 
 
@@ -16,7 +17,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     """Add the verb's options."""
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
     parser.add_argument("--lang", choices=["en", "ja"], default="en", help="the language of what is said [en]")
-    parser.add_argument("--peer", metavar="HOST", action="append", default=[], help="a host of the other side (MG or SV) whose port must be reached from here")
+    parser.add_argument("--peer", metavar="HOST[:PORT]", action="append", default=[],
+                        help="a host of the other side (MG or SV) whose port must be reached from here; may be given several times")
     parser.add_argument("--save", metavar="FILE", help="also write this node's facts (versions, digests, settings) for `cjc-agent compare`")
     site_options(parser)
 
@@ -26,21 +28,33 @@ def run(options: argparse.Namespace) -> int:
     from cjc_agent.operator import doctor
     from cjc_agent.operator.node import Node
     need_root("doctor")
+    caller_site = os.environ.pop(CALLER_SITE, "") or os.environ.pop("NQS_SITE", "")  # no child of ours gets it
     save = os.path.abspath(options.save) if options.save else ""
     source = source_of(options)
-    node = Node(request_of(source, SECONDS), source.resource, options.peer, source.cib)
+    node = Node(request_of(source, SECONDS), source.resource, _peers(options.peer), source.cib, caller_site)
     report = doctor.examine(node)
     if options.json:
         print(json.dumps(doctor.as_json(report, options.lang), indent=1, ensure_ascii=False), flush=True)
     else:
         print(doctor.text(report, options.lang, _coloured()), flush=True)
     if save:
-        from cjc_agent.operator import compare
+        from cjc_agent.operator import saved
         try:
-            compare.save(report, save)
+            saved.save(report, save)
         except OSError as error:
             return complain("--save %s: %s" % (save, error.strerror))
     return GOOD if report.clean else BAD
+
+
+def _peers(words: list[str]) -> list[str]:
+    """Return the words, each of which names a peer. Raise WrongUsage."""
+    from cjc_agent.operator.checks import network
+    for word in words:
+        try:
+            network.peer(word)
+        except ValueError as error:
+            raise WrongUsage("--peer: %s" % error) from error
+    return words
 
 
 def _coloured() -> bool:
