@@ -64,7 +64,7 @@ def main(number: int, command: list[str]) -> int:
             count += bool(what)
             if what and count == number:
                 kill(alive)
-                print("killed at %d: %s" % (number, what), flush=True)
+                print("killed at " + what, flush=True)
                 return 0
         go_on(pid, 0 if event or sent == signal.SIGTRAP or (new and sent == signal.SIGSTOP) else sent)
     print("ended %d" % code, flush=True)

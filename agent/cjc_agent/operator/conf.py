@@ -21,7 +21,7 @@ from cjc_agent.tools.log import one_line
 NAMES = {COMMON: "the common file", LOCAL: "the local site's own file", SITE: "the cluster site's own file"}
 COMBINATIONS = (checks.local_daemon, checks.ipaddress, checks.listen_port)  # rules that one edit may break, seen by these checks
 RESTART = ["systemctl", "restart", "jobcentersv"]  # seed, step 5
-PATIENCE = 10.0  # seconds for writing a file, and for waiting for whoever edits one
+PATIENCE = 6.0  # seconds for writing a file, and for waiting for whoever edits one
 LOCK, AWAITED = "daemon-conf.lock", "daemon-conf.restart"  # in the state folder; no site's record or lock has such a name
 
 
