@@ -36,6 +36,7 @@ TAKE_DOWN_MOST = 30.0  # seconds
 LAST_LOOK = 1.0  # seconds kept of a stop for the last look at what is left
 FULL = ("ENOSPC ", "EDQUOT ")
 BROKEN = ("EIO ", "EUCLEAN ", "ESTALE ")
+BAD_MOUNT_POINT = "CJC315"  # rule (operator/checks/disk.py) that a start refuses, too
 
 
 def state_folder() -> str:
@@ -289,17 +290,20 @@ def _validate_directory(stack: Stack) -> Verdict:
     directory, site_db = stack.settings.directory, stack.settings.site_db
     if directory and mountinfo.top_at(mountinfo.read(), directory):
         return Verdict(GOOD)
-    result = stack.runner.call("look at " + (directory or site_db), lambda: _look_at_directory(directory, site_db), stack.deadline.part(10.0))
+    result = stack.runner.call("look at " + (directory or site_db), lambda: look_at_directory(directory, site_db), stack.deadline.part(10.0))
     if result.ok and not result.output:
         return Verdict(GOOD)
     if result.exit_code == 0:
-        return Verdict(BAD_DIRECTORY, "disk: " + result.output)
+        return Verdict(BAD_DIRECTORY, "disk: %s: %s" % (BAD_MOUNT_POINT, result.output))
     remedy = "that file system must answer, see the kernel's log"
     return Verdict(FAILED, "disk: " + result.words(remedy))
 
 
-def _look_at_directory(directory: str, site_db: str) -> str:
-    """Mounts are known by their real path: what is reached through a link would never be found among them."""
+def look_at_directory(directory: str, site_db: str) -> str:
+    """Return what is wrong with a mount point on which nothing is mounted, "" for nothing. It may hang: call it in a child that may be abandoned.
+
+    Mounts are known by their real path: what is reached through a link would never be found among them.
+    """
     if directory and not os.path.isdir(directory):
         return "mount point %s is no directory: create it (mkdir -p %s) on this node" % (directory, directory)
     name, path = ("mount point", directory) if directory else ("site_db", site_db)

@@ -10,14 +10,19 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
+from lab.nameserver import NameServer
 from lab.site import LINK, NQS_HOME, NQS_SPOOL, PROJECT, Answer, Site, answer_of
 
 COMMAND = "/usr/sbin/cjc-agent"
 COMMON = pathlib.Path(NQS_HOME, "rc/daemon.conf")
 LOCAL = pathlib.Path(NQS_SPOOL, "daemon.conf")
 UNIT = pathlib.Path("/usr/lib/systemd/system/jobcentersv.service")
+CIBADMIN = pathlib.Path("/usr/sbin/cibadmin")
 PACKAGE, VERSION = "jobcenter-simulator", "16.1-1"
 COMMANDS = ("cjcpw", "cjcmksite")
+HOSTS, RESOLVER, SWITCH = pathlib.Path("/etc/hosts"), pathlib.Path("/etc/resolv.conf"), pathlib.Path("/etc/nsswitch.conf")
+PROMOTE = pathlib.Path("/proc/sys/net/ipv4/conf/all/promote_secondaries")
+NODE = os.uname().nodename
 # stands before the real one, moved to systemctl.real, where there is no systemd: what only looks at files is the real one's, a restart is noted
 FAKE_SYSTEMCTL = """#!/bin/sh
 case "$*" in
@@ -47,14 +52,34 @@ class Healthy:
         install_package(folder, VERSION)
         UNIT.write_text("[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
         systemctl("enable")
+        PROMOTE.write_text("1")  # as systemd has it (sysctl.d/50-default.conf): with the VIP the other addresses of its network would go
         self.site = Site(folder)
         self.conf = folder / "site.conf"
+        self.caller: list[str] = []  # a command that runs the agent: `env NAME=value` ...
         self.base = self.site.vip.rpartition(".")[0] + ".250"  # an address of this node's own in the VIP's network
         subprocess.run(["ip", "addr", "add", self.base + "/24", "dev", LINK], check=True)
         LOCAL.write_text("# local site only\nlocal_daemon=SITE\nipaddress=%s\n" % self.base)
+        self.undo = contextlib.ExitStack()
+        self.vip_name = self.site.name + "-vip"
+        self.names = self.name_service()
         self.configure()
         self.runs = False
         self.active()
+
+    def name_service(self) -> NameServer:
+        """Hosts file and name server that know the node and the VIP alike; nothing is asked of anybody else."""
+        hosts = {NODE: self.base, self.vip_name: self.site.vip}
+        server = NameServer()
+        self.undo.callback(server.close)
+        for name, address in hosts.items():
+            server.enter(name, address)
+        if RESOLVER.is_symlink():  # to what a daemon of the machine's writes
+            RESOLVER.unlink()
+        for path, text in (
+                (HOSTS, "127.0.0.1 localhost\n" + "".join("%s %s\n" % (address, name) for name, address in hosts.items())),
+                (RESOLVER, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), (SWITCH, "passwd: files\ngroup: files\nhosts: files dns\n")):
+            self.undo.enter_context(text_of(path, text))
+        return server
 
     def configure(self, **changes: str) -> None:
         """Write the configuration file: the site's parameters, replaced by `changes`."""
@@ -91,7 +116,7 @@ class Healthy:
     def call(self, verb: str, *words: str, check: bool = False, **environment: str) -> Answer:
         """Call `cjc-agent VERB --conf` of this site."""
         values = {"PATH": os.environ["PATH"], "HA_RSCTMP": str(self.site.state), **environment}
-        answer = answer_of([COMMAND, verb, "--conf", str(self.conf), *words], values)
+        answer = answer_of([*self.caller, COMMAND, verb, "--conf", str(self.conf), *words], values)
         assert not check or answer.code == 0, answer
         return answer
 
@@ -105,6 +130,7 @@ class Healthy:
 
     def close(self) -> None:
         """End all of it."""
+        self.undo.close()
         self.site.close()
         subprocess.run(["ip", "addr", "del", self.base + "/24", "dev", LINK], check=False, stderr=subprocess.DEVNULL)
 
@@ -209,6 +235,18 @@ def configured(healthy: Healthy, **changes: str) -> Iterator[None]:
         yield
     finally:
         healthy.configure()
+
+
+@contextlib.contextmanager
+def cluster(configuration: str) -> Iterator[None]:
+    """A Pacemaker cluster with this configuration (a CIB, as XML) answers on this node: the real cibadmin(8), which is told to read it from a file."""
+    file = pathlib.Path("/run/cib.xml")
+    file.write_text(configuration)
+    with away(CIBADMIN):
+        CIBADMIN.write_text('#!/bin/sh\nCIB_file=%s exec %s.aside "$@"\n' % (file, CIBADMIN))
+        CIBADMIN.chmod(0o755)
+        yield
+    file.unlink()
 
 
 def line_of(path: pathlib.Path, text: str) -> str:

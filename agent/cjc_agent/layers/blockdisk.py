@@ -128,7 +128,7 @@ class BlockDisk(MountedDisk):
             given, found = self._settings.fstype, "" if deadline.expired() else blockdevice.file_system(path, self._runner, deadline)
         except blockdevice.Unresolved:
             return  # the complaint that there is tells more
-        if given and found and found != given and not given[:3] == found[:3] == "ext":
+        if found and blockdevice.is_other_type(found, given):
             raise LayerError("%s holds %s, `fstype` says %s: correct `fstype` or `device`" % (path, found, given))
 
     def _wait_unused(self, path: str, number: str, deadline: Deadline) -> Result:

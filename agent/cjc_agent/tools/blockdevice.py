@@ -28,6 +28,10 @@ class Unresolved(Exception):
         self.absent, self.candidates = absent, tuple(candidates)
 
 
+class SeveralKinds(Unresolved):
+    """A device carries signatures of several kinds."""
+
+
 def resolve(name: str, runner: Runner, deadline: Deadline) -> str:
     """Given /dev/..., LABEL=... and the like, return the device's path. Raise Unresolved."""
     if name.startswith("/dev/"):
@@ -110,12 +114,19 @@ def is_in_use(result: Result) -> bool:
 
 def file_system(path: str, runner: Runner, deadline: Deadline) -> str:
     """Return the type of the file system on a device, "" when none is recognised. Raise Unresolved when that cannot be told."""
-    result = runner.tool(["blkid", "-c", "/dev/null", "-o", "value", "-s", "TYPE", path], deadline)
-    if result.exit_code == 8:  # blkid(8): ambivalent
-        raise Unresolved("%s carries signatures of several kinds: see which with wipefs -n %s" % (path, path), absent=False)
+    # -p: the device itself is looked at, and only then blkid(8) says whether the result is ambivalent
+    result = runner.tool(["blkid", "-p", "-o", "value", "-s", "TYPE", path], deadline)
+    if result.exit_code == 8:
+        raise SeveralKinds("%s carries signatures of several kinds: see which with wipefs -n %s" % (path, path), absent=False)
     if result.exit_code not in (0, 2):
         raise Unresolved("what is on %s cannot be told: %s" % (path, result.words("check the storage path and the kernel's log")), absent=False)
     return result.output.strip()
+
+
+def is_other_type(found: str, given: str) -> bool:
+    """Given the type of what a device holds and the one that mount(8) is given ("": any), return whether it is another one. The kernel's
+    driver for ext4 takes ext2 and ext3, too."""
+    return given not in ("", "auto", found) and not given[:3] == found[:3] == "ext"
 
 
 def check_file_system(path: str, fstype: str, policy: str, runner: Runner, deadline: Deadline) -> str:

@@ -254,7 +254,7 @@ def test_start_of_a_block_device(monkeypatch, log):
     disk = disk_of(settings(options="noatime", **BLOCK), runner, log, Deadline(5))
     disk.start(Deadline(5))
     assert disk.launched and disk.state().running
-    assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -c /dev/null -o value -s TYPE /dev/sdb1", "fsck.ext4 -p /dev/sdb1",
+    assert runner.asked == ["exclusive open of /dev/sdb1", "blkid -p -o value -s TYPE /dev/sdb1", "fsck.ext4 -p /dev/sdb1",
                             "look into /share", "mount -o noatime -- /dev/sdb1 /share"]
 
 

@@ -137,7 +137,7 @@ def cluster(node: Node) -> Iterator[Found]:
         return
     place = "resource " + resource.name
     here = name_here(cib, node)
-    if len(cib.nodes) > 1 and not cib.fencing:
+    if len(cib.nodes) > 1 and not cib.fencing and node.mmp is not False:  # without both it is worse (disk.py)
         yield NO_FENCING("", count=len(cib.nodes))
     if resource.clone:
         yield CLONED(place, resource=resource.name, clone=resource.clone)

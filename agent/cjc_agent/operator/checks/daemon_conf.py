@@ -148,6 +148,8 @@ NEED_THE_DISK = (LOCAL_ONLY, WITHOUT_VIP, BAD_IPCHECK)
 def files(node: Node) -> Iterator[Found]:
     """Each file: is it there, whose is it, what stands in it."""
     for which, seen in node.seen.items():
+        if seen.missing and which == SITE and node.folders[1].missing:
+            continue  # the whole site DB is (disk.py)
         if seen.missing:
             yield MISSING(seen.path, which=which)
         elif seen.mode and not seen.is_file:
@@ -266,8 +268,7 @@ def listen_port(node: Node) -> Iterator[Found]:
 @GROUP.check
 def port_is_free(node: Node) -> Iterator[Found]:
     """Who listens where the site does, or would after a failover to this node."""
-    site = node.stack.site
-    census = site.census()
+    site, census = node.stack.site, node.census
     table = processes.table()
     ours = {*census.candidates, *census.jobs, *(pid for pid, process in table.items() if process.identity in site.daemons)}
     vips = {addresses.packed(vip): vip for vip in node.settings.vip}

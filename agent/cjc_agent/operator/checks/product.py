@@ -106,15 +106,7 @@ def version(node: Node) -> Iterator[Found]:
 def user(node: Node) -> Iterator[Found]:
     """The user that cjcpw runs as."""
     name = node.settings.user
-
-    def look() -> str:
-        import pwd
-        try:
-            return str(pwd.getpwnam(name).pw_uid)
-        except KeyError:
-            return ""
-    answer = node.call("look up user %s" % name, look)
-    if not answer.ok:
+    if not node.user.ok:
         yield unchecked((NO_USER,), NO_ANSWER, what="user %s" % name)
-    elif not answer.output:
+    elif not node.user.output:
         yield NO_USER("", user=name)
