@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -10,8 +11,8 @@ import sys
 from cjc_agent import VERSION, actions
 from cjc_agent.actions import Request, Verdict
 from cjc_agent.frontends import origin
+from cjc_agent.frontends.verbs import compare, doctor, init, render, status
 from cjc_agent.frontends.verbs import conf as conf_verb
-from cjc_agent.frontends.verbs import doctor, init, render, status
 from cjc_agent.frontends.verbs.common import BAD, GOOD, USAGE, WrongUsage, complain, parameter_options, parameters_of
 from cjc_agent.settings import conf_file, metadata, parameters
 from cjc_agent.tools import record
@@ -32,12 +33,15 @@ VERBS = {
     "validate": "check the parameters and this node",
     "meta-data": "print the OCF meta-data",
 }
-AROUND: dict[str, Any] = {"conf": conf_verb, "doctor": doctor, "init": init, "render": render, "status": status}  # verbs with a module of their own
+# verbs with a module of their own
+AROUND: dict[str, Any] = {"compare": compare, "conf": conf_verb, "doctor": doctor, "init": init, "render": render, "status": status}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Given the words after `cjc-agent`, do what they say and return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: a child of ours is ended before we are
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal in EUC-JP has no character for everything that stands in files
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         if options.verb == "meta-data":

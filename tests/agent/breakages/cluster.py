@@ -18,7 +18,8 @@ CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" n
 VIP = """<primitive id="A-vip" class="ocf" provider="heartbeat" type="IPaddr2"><instance_attributes id="A-vip-a">
 <nvpair id="A-vip-ip" name="ip" value="%(vip)s"/></instance_attributes></primitive>"""
 SITE = """<primitive id="A-site" class="ocf" provider="cjc" type="jobcenter"><instance_attributes id="A-site-a">%(parameters)s</instance_attributes>%(more)s
-<operations><op id="A-start" name="start" interval="0" timeout="%(start)s"/><op id="A-stop" name="stop" interval="0" timeout="180s"/></operations></primitive>"""
+<operations><op id="A-start" name="start" interval="0" timeout="%(start)s"/>
+<op id="A-stop" name="stop" interval="0" timeout="180s"/></operations></primitive>"""
 SOMETIMES = """<instance_attributes id="A-night"><rule id="A-rule" score="INFINITY"><date_expression id="A-date" operation="gt" start="2001-01-01"/></rule>
 <nvpair id="A-night-trace" name="trace" value="1"/></instance_attributes>"""
 
