@@ -87,6 +87,10 @@ RECORD = {
     "instance": "jobsiteA-site", "port": 20816, "resident": None, "settings": {"site": "jobsiteA", "site_db": "/share/job_site", "device": "/dev/sdb1"}}
 RECORDS = [json.dumps(RECORD, indent=1), json.dumps(dict(RECORD, before=[[2, 3]], resident=[4711, 99], settings={"site": "jobsiteA", "user": "\u65e5"})),
            "[]", "null", '{"settings": 1}', '{"a": NaN, "b": [1e999, -0, "\\ud800"]}', "  1 "]
+ENTRY = {"action": "start", "began": 1795835527.25, "seconds": 1.238, "outcome": "failed", "reason": "site: x", "idle": False,
+         "steps": [["lock", 0.0], ["disk", 0.31]]}
+HISTORIES = [json.dumps([ENTRY, dict(ENTRY, action="stop", outcome="good", steps=[])], indent=1), json.dumps([ENTRY] * 20), "[]", "null", "[[]]",
+             json.dumps([dict(ENTRY, began=1e999, reason="\ud800\u202e")])]
 NOTES = ["4711 99 look at /share\n4712 100 write test\n", "%d 0 look at /share\n"]
 LOCKS = ["4711 start 1763800000\n", "1 reload-agent 1"]
 

@@ -9,10 +9,12 @@ import sys
 
 import pytest
 
+from cjc_agent.operator import status
 from cjc_agent.settings import child_environment, daemon_conf, licence, parameters
-from cjc_agent.tools import blockdevice, light_json, lock, record, statefile
+from cjc_agent.tools import blockdevice, history, light_json, lock, record, statefile
 from cjc_agent.tools.command import Runner, _noted
 from cjc_agent.tools.deadline import Deadline
+from cjc_agent.tools.log import one_line
 from fuzz import specimens
 from fuzz.engine import fuzz, is_one_line
 
@@ -130,6 +132,21 @@ def test_record_as_written(state_folder):
         assert parts(record.load(str(state_folder), "jobsiteA")) == parts(written)
 
     fuzz("... as written", any_record, check)
+
+
+def test_history(state_folder):
+    folder = str(state_folder)
+
+    def check(data):
+        write(history.path(folder, "jobsiteA"), data)
+        found, doubt = history.load(folder, "jobsiteA"), history.doubt(folder, "jobsiteA")
+        assert is_one_line(doubt) and not (found and doubt) and len(found) <= history.MOST
+        assert all(is_one_line(one_line(status.entry_words(entry.as_json()))) for entry in found)
+        assert history.add(folder, "jobsiteA", history.Clock(history.START).entry("good", "")) == ""
+        before, after = ([repr(entry.as_json()) for entry in entries] for entries in (found, history.load(folder, "jobsiteA")))
+        assert set(after[:-1]) <= set(before) and len(after) == min(len(before) + 1, history.MOST), "what is kept is kept as it was"
+
+    fuzz("history", lambda recipe: recipe.mutated(specimens.HISTORIES), check)
 
 
 def check_json(data):

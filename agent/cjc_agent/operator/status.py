@@ -215,10 +215,10 @@ def _from(source: str) -> str:
 def _history_lines(seen: dict[str, Any]) -> list[str]:
     if not seen["history"]:
         return [_row("history", seen["history_doubt"] or "no start and no stop since this node was booted")]
-    return ["last starts and stops, the newest first:"] + ["  " + _entry_words(one) for one in seen["history"][:TOLD]]
+    return ["last starts and stops, the newest first:"] + ["  " + entry_words(one) for one in seen["history"][:TOLD]]
 
 
-def _entry_words(one: dict[str, Any]) -> str:
+def entry_words(one: dict[str, Any]) -> str:
     """One start or stop. A wait for the lock is only told where there was one."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one["began"]))
     steps = ", ".join("%s %.2f" % (name, seconds) for name, seconds in one["steps"] if name != "lock" or seconds >= 0.01)
