@@ -176,9 +176,10 @@ def test_what_matters_is_named(healthy: Healthy, room: pathlib.Path) -> None:
 
 
 def test_a_node_of_the_cluster(healthy: Healthy, room: pathlib.Path) -> None:
-    """`--resource`: the parameters are the cluster's."""
+    """`--resource`: the parameters are the cluster's, however much else is configured there."""
     path = room / "node1.json"
-    with cluster(cluster_rows.configuration(healthy)):
+    many = "".join('<rsc_location id="l%d" rsc="A" node="other" score="%d"/>' % (number, number) for number in range(300))
+    with cluster(cluster_rows.configuration(healthy, constraints=many)):
         answer = answer_of([COMMAND, "doctor", "--json", "--resource", "A-site", "--save", str(path)],
                            {"PATH": os.environ["PATH"], "HA_RSCTMP": str(healthy.site.state)})
         wrong = answer_of([COMMAND, "doctor", "--resource", "A-vip"], {"PATH": os.environ["PATH"]})

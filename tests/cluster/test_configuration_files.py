@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from cjc_agent.operator.cib import understood
 from cluster.configuration import FOLDER, for_the_lab
 from lab import ON_NODE
 from lab.site import AGENT, prepare_node
@@ -182,6 +183,21 @@ def test_the_sites(cibs: dict[tuple[str, str], pathlib.Path], tool: str, configu
     assert values(root, ".//primitive[@id='%s-vip']/instance_attributes" % site) == {"ip": vip, "cidr_netmask": "24"}
     assert values(root, ".//primitive[@id='%s-site']/instance_attributes" % site) == dict(
         [parameter.split("=") for parameter in parameters], site=site, vip=vip)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("configuration", "sites"), [("one-site", ["jobsiteA"]), ("two-sites", ["jobsiteA", "jobsiteB"]),
+                                                      ("two-sites-one-disk", ["jobsiteA", "jobsiteB"])])
+def test_the_doctor_reads_it(cibs: dict[tuple[str, str], pathlib.Path], tool: str, configuration: str, sites: list[str]) -> None:
+    """What each tool has written, as the real cibadmin prints it."""
+    found = understood(run("cibadmin", "--query", cib=cibs[tool, configuration]))
+    assert (found.nodes, found.fencing, found.idle) == (["node1", "node2"], True, {})
+    assert sorted(found.resources) == [site + "-site" for site in sites]
+    for site in sites:
+        resource = found.resources[site + "-site"]
+        assert resource.parameters == values(configured(cibs[tool, configuration]), ".//primitive[@id='%s-site']/instance_attributes" % site)
+        assert (resource.timeouts["start"], resource.timeouts["stop"], resource.timeouts["monitor 300s"]) == ("180s", "180s", "60s")
+        assert (resource.parents, resource.clone, resource.held, resource.bans, resource.left_out) == ((site,), "", "", {}, ())
+        assert found.brings(resource.parameters["vip"], resource)
 
 
 # -- what Pacemaker would do --------------------------------------------------------------------------------------------------------
