@@ -187,7 +187,7 @@ def _room(node: Node) -> Iterator[Found]:
     free, total, free_inodes, inodes = json.loads(answer.output)
     if total and (free * 100 < total * percent or free < mib << 20):
         yield LOW_SPACE(path, free=free >> 20, total=total >> 20, percent=percent, mib=mib)
-    elif inodes and free_inodes * 100 < inodes * percent:  # XFS makes inodes of free space: without the one there is none of the other
+    elif free_inodes * 100 < inodes * percent:  # btrfs counts none; XFS makes them of free space: without the one there is none of the other
         yield LOW_INODES(path, free=free_inodes, total=inodes, percent=percent)
 
 
