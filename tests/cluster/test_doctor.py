@@ -9,12 +9,11 @@ from typing import Any, Callable
 
 import pytest
 
+from cluster import network
 from cluster.drill import Drill
+from cluster.installed import LICENCE, WITHOUT_CJC, install
 from cluster.node import Node
-from lab.healthy import VERSION, build_package
-
-LICENCE, COMMON, LOCAL = "/usr/lib/nqs/license/jobcenter_key.dat", "/usr/lib/nqs/rc/daemon.conf", "/usr/spool/nqs/daemon.conf"
-UNIT = "/usr/lib/systemd/system/jobcentersv.service"
+from lab.healthy import COMMON, LOCAL, VERSION
 
 
 @pytest.fixture
@@ -24,22 +23,13 @@ def pair(drill: Drill, tmp_path: pathlib.Path) -> tuple[Node, Node]:
     here, there = drill.cluster.node("node1"), drill.cluster.node("node2")
     for node in (here, there):
         install(node, tmp_path, VERSION)
-        node.path(UNIT).write_text("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
-        address = node.sh("ip -o -4 addr show dev eth0 | grep -o 'inet [0-9.]*' | head -n 1").stdout.split()[1]
-        node.path(LOCAL).write_text("local_daemon=SITE\nipaddress=%s\n" % address)
-        node.path("/etc/resolv.conf").write_text("")
+        node.path(str(LOCAL)).write_text("local_daemon=SITE\nipaddress=%s\n" % network.address(node.number))
     # the port is then the node's own matter; JobCenter reads it at its next start
     here.sh("sed -i /listen_port/d %s/nqs/daemon.conf" % drill.site.site_db)
     for name, value in (("version", VERSION), ("port", str(drill.site.port)), ("min_free_mib", "1")):
         here.run("crm_resource", "--resource", resource(drill), "--set-parameter", name, "--parameter-value", value)
     drill.cluster.idle()
     return here, there
-
-
-def install(node: Node, folder: pathlib.Path, version: str) -> None:
-    """Install the simulator's package on a node."""
-    node.path("/root/jobcenter.deb").write_bytes(build_package(folder, version).read_bytes())
-    node.run("dpkg", "--force-unsafe-io", "--force-downgrade", "-i", "/root/jobcenter.deb")
 
 
 def resource(drill: Drill) -> str:
@@ -79,9 +69,9 @@ def older(node: Node, folder: pathlib.Path) -> Iterator[None]:
 
 
 SPOILED: dict[str, tuple[str, Callable[[Node, pathlib.Path], contextlib.AbstractContextManager[None]]]] = {
-    "licence": ("CJC204", lambda node, folder: text(node, LICENCE, "JobCenter MG/SV\n")),
+    "licence": ("CJC204", lambda node, folder: text(node, LICENCE, WITHOUT_CJC)),
     "version": ("CJC210", older),
-    "listen_port": ("CJC115", lambda node, folder: text(node, COMMON, "local_daemon=SITE\nlisten_port=20817\n")),
+    "listen_port": ("CJC115", lambda node, folder: text(node, str(COMMON), "local_daemon=SITE\nlisten_port=20817\n")),
 }
 
 

@@ -11,12 +11,13 @@ import pytest
 from cluster import configuration
 from cluster.cluster import Cluster, SiteOnCluster
 from cluster.drill import Drill
+from cluster.installed import LICENCE, WITH_CJC, WITHOUT_CJC, install
 from cluster.node import Node
-from lab.healthy import FAKE_SYSTEMCTL, UNIT, VERSION, build_package
+from lab.healthy import FAKE_SYSTEMCTL, UNIT, VERSION
 from lab.site import PROJECT
 
 PAGE, JAPANESE = PROJECT / "docs/configuration.md", PROJECT / "docs/configuration.ja.md"
-CONF, LICENCE = "/etc/cjc-agent/jobsiteA.conf", "/usr/lib/nqs/license/jobcenter_key.dat"
+CONF = "/etc/cjc-agent/jobsiteA.conf"
 WHERE = {"# on node1": ("node1",), "# on node2": ("node2",), "# on both nodes": ("node1", "node2")}
 
 
@@ -57,15 +58,12 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[Cluster]:
     try:
         made.up()
         for node, address in zip(made.nodes, ("10.0.0.10", "10.0.0.11")):
-            node.path("/root/jobcenter.deb").write_bytes(build_package(tmp_path, VERSION).read_bytes())
-            node.run("dpkg", "--force-unsafe-io", "-i", "/root/jobcenter.deb")
-            node.path(str(UNIT)).write_text("[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+            install(node, tmp_path, VERSION)
             node.run("systemctl", "enable", UNIT.name)
             node.sh("mv /usr/bin/systemctl /usr/bin/systemctl.real")
             node.path("/usr/bin/systemctl").write_text(FAKE_SYSTEMCTL)
             node.sh("chmod 755 /usr/bin/systemctl; ip address add %s/24 dev eth0" % address)
-            node.path("/etc/resolv.conf").write_text("")
-            node.path(LICENCE).write_text("SIMULATOR licence key\nproduct=JobCenter MG/SV\n")
+            node.path(LICENCE).write_text(WITHOUT_CJC)
             node.path("/root/one-site.crm").write_text(configuration.file_for_the_lab("one-site.crm", quick=True))
         yield made
     finally:
@@ -75,7 +73,7 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[Cluster]:
 def type_in(node: Node, line: Line) -> None:
     """Type a line on a node, and see that what the page promises of it is true."""
     if line.promise == "JobCenter's own":  # jclicreg: the licence is registered
-        node.path(LICENCE).write_text("SIMULATOR licence key\nproduct=JobCenter MG/SV\noption=CJC Option\n")
+        node.path(LICENCE).write_text(WITH_CJC)
         return
     done = node.run("/bin/sh", "-c", line.command, check=False, timeout=60)
     said = "%s on %s (%d): %s%s" % (line.command, node.name, done.returncode, done.stdout, done.stderr)
