@@ -97,8 +97,8 @@ def _unseen(census: Census) -> str:
 def _record(found: Optional[Record]) -> Optional[dict[str, Any]]:
     if found is None:
         return None
-    now = [processes.read(pid) for pid, _ in found.daemons]
-    alive = [process for process in now if process and process.identity in found.daemons and not process.dead]
+    now = {identity: processes.read(identity[0]) for identity in found.daemons}
+    alive = [identity for identity, process in now.items() if process and process.identity == identity and not process.dead]
     return {"instance": found.instance, "finished": found.before is None, "daemons": len(found.daemons), "alive": len(alive)}
 
 

@@ -160,6 +160,15 @@ def test_a_parameter_that_is_not_right_is_a_problem_and_no_change(look, state_fo
     assert found["changed"] == [] and len(found["problems"]) == 1 and request.problems == {}
 
 
+def test_a_pid_that_somebody_else_has_now_is_no_living_daemon(sleeper):
+    here = sleeper()
+    daemons = [here.identity, (here.pid, here.start + 1), (1 << 22, 5)]
+    found = Record(dict(GIVEN), "rsc", "boot", {}, 0, daemons, None)
+    assert status._record(found) == {"instance": "rsc", "finished": True, "daemons": 3, "alive": 1}
+    found = Record(dict(GIVEN), "rsc", "boot", {}, 0, daemons[1:], None, [])
+    assert status._record(found) == {"instance": "rsc", "finished": False, "daemons": 2, "alive": 0}
+
+
 def test_the_cluster_s_timeouts_count_for_its_resource(look, monkeypatch):
     resource = cib.Resource("jc", dict(GIVEN), {"start": "90s", "stop": "40s"}, held="target-role=Stopped")
     monkeypatch.setattr(cib, "read", lambda runner, deadline: cib.Cib({"jc": resource}, ["a"], True, {os.uname().nodename: "standby=on", "b": "x"}))
