@@ -21,7 +21,7 @@ from cjc_agent.operator.doctor import Report
 from cjc_agent.operator.node import COMMON, LOCAL, MAKER, SITE, Node
 from cjc_agent.operator.rule import ENGLISH, JAPANESE, SEVERITIES, Finding, Reason
 from cjc_agent.settings import daemon_conf, licence, parameters
-from cjc_agent.tools import processes, procfs, replace
+from cjc_agent.tools import look, processes, procfs, replace
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.log import one_line
 
@@ -102,10 +102,11 @@ def _digests(node: Node, unknown: dict[str, str]) -> dict[str, str]:
               "configuration file": node.request.source, UNIT: next((path for path in UNIT_FILES if os.path.lexists(path)), UNIT_FILES[-1])}
     wanted.update((name, seen.real) for name, seen in (("cjcpw", node.commands[settings.cjcpw]), (MAKER, node.commands[MAKER])) if seen)
     named = [(name, path) for name, path in wanted.items() if path]
-    answers = node.each("take digests of files", range(len(named)), lambda number: _digest(named[number][1]))
+    numbers = {look.number(path): path for _, path in named}
+    answers = node.each("take digests of files", numbers, lambda number: _digest(numbers[number]))
     found = {}
-    for (name, path), answer in zip(named, answers.values()):
-        digest, _, words = (answer or " its file system does not answer").partition(" ")
+    for name, path in named:
+        digest, _, words = (answers[look.number(path)] or " its file system does not answer").partition(" ")
         if digest:
             found[name] = digest
         else:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cjc_agent.tools.deadline import Deadline
 
 MOST_CONTENT = 1 << 20  # bytes
+_numbers: dict[str, int] = {}
 
 
 class Seen:
@@ -55,17 +56,20 @@ class Seen:
 
 def at(paths: Sequence[str], runner: Runner, deadline: Deadline, contents: bool = True) -> dict[str, Seen]:
     """Look at paths (links are followed); return path -> what was seen. One that hangs is told as not answering."""
-    def facts(number: int) -> str:
-        return json.dumps(_facts(paths[number], contents))
-
+    numbers = {number(path): path for path in paths}
     try:
-        answers = runner.each("look at files", list(range(len(paths))), facts, deadline)
+        answers = runner.each("look at files", list(numbers), lambda item: json.dumps(_facts(numbers[item], contents)), deadline)
     except TimeoutError as error:
-        answers = dict.fromkeys(range(len(paths)))
+        answers = dict.fromkeys(numbers)
         hung = str(error.strerror)
     else:
         hung = "its file system does not answer"
-    return {path: Seen(path, json.loads(text) if text else {"error": hung, "errno": 110}) for path, text in zip(paths, answers.values())}
+    return {path: Seen(path, json.loads(answers[item] or "null") or {"error": hung, "errno": 110}) for item, path in numbers.items()}
+
+
+def number(name: str) -> int:
+    """Return a number for something that Runner.each is to look at: one of its own, for what hung is remembered by it, and no process's."""
+    return _numbers.setdefault(name, -1 - len(_numbers))
 
 
 def _facts(path: str, contents: bool) -> dict[str, Any]:

@@ -27,6 +27,15 @@ def test_many_at_once(tmp_path, runner):
     assert folder.is_folder and folder.data is None
 
 
+def test_what_hung_before_hides_nothing_else(tmp_path, runner):
+    (tmp_path / "file").write_text("x")
+    hangs = str(tmp_path / "hangs")
+    runner._hung.update([*range(3), look.number(hangs)])
+    file, hung, none = look.at([str(tmp_path / "file"), hangs, str(tmp_path / "none")], runner, Deadline(10)).values()
+    assert file.data == b"x" and none.missing and hung.error == "its file system does not answer" and not hung.missing
+    assert look.number(hangs) == look.number(hangs) < 0
+
+
 def test_without_contents(tmp_path, runner):
     (tmp_path / "file").write_text("x")
     assert look.at([str(tmp_path / "file")], runner, Deadline(10), contents=False)[str(tmp_path / "file")].data is None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from cjc_agent.operator import leaks
 from cjc_agent.operator.node import Node
 from cjc_agent.operator.rule import NO_ANSWER, WARNING, Found, Group, unchecked
-from cjc_agent.tools import processes
+from cjc_agent.tools import look, processes
 
 GROUP = Group("Environment: NQS_SITE", "環境変数 NQS_SITE")
 CLUSTER_DAEMONS = ("pacemakerd", "clppm", "clprc")  # what they have in their environment every resource script inherits
@@ -42,8 +42,8 @@ OF_THE_CALLER = GROUP.rule(
 @GROUP.check
 def files(node: Node) -> Iterator[Found]:
     """Files that fill environments."""
-    sources = (leaks.ASSIGNMENTS, leaks.PROFILES, leaks.OWN_PROFILES, leaks.UNITS)
-    answers = node.each("look for NQS_SITE", range(len(sources)), lambda number: json.dumps(leaks.find(sources[number])))
+    sources = {look.number(source[0]): source for source in (leaks.ASSIGNMENTS, leaks.PROFILES, leaks.OWN_PROFILES, leaks.UNITS)}
+    answers = node.each("look for NQS_SITE", sources, lambda number: json.dumps(leaks.find(sources[number])))
     for number, text in answers.items():
         if text is None:
             yield unchecked((IN_A_FILE,), NO_ANSWER, what=sources[number][0])
