@@ -1,6 +1,8 @@
 """Run a command and kill it, with all processes that it has started, at the n-th system call that changes something, just before that call.
 
-    killed_at.py NUMBER COMMAND [ARGUMENT ...]
+    killed_at.py NUMBER PROGRAM COMMAND [ARGUMENT ...]
+
+Of what PROGRAM does ("" for none) only a rename counts: it is not ours, and makes what it makes in one step.
 
 Prints one line: `killed at WHAT` or `ended CODE`; the command's own output goes to stderr. A seccomp filter (seccomp(2), SECCOMP_RET_TRACE)
 stops the processes at those calls alone, so that they run at full speed in between; the count goes over the whole tree.
@@ -20,12 +22,12 @@ CALLS = {
     "chmod": (90, 0), "fchmod": (91, 52), "fchmodat": (268, 53), "chown": (92, 0), "fchown": (93, 55), "fchownat": (260, 54), "fsetxattr": (190, 7),
     "setxattr": (188, 5), "fremovexattr": (199, 16), "fsync": (74, 82), "fdatasync": (75, 83), "rename": (82, 0), "renameat": (264, 38),
     "renameat2": (316, 276), "unlink": (87, 0), "unlinkat": (263, 35), "rmdir": (84, 0), "mkdir": (83, 0), "mkdirat": (258, 34), "link": (86, 0),
-    "linkat": (265, 37), "symlink": (88, 0), "symlinkat": (266, 36), "mount": (165, 40), "umount2": (166, 39), "execve": (59, 221), "kill": (62, 129),
+    "linkat": (265, 37), "symlink": (88, 0), "symlinkat": (266, 36), "mount": (165, 40), "umount2": (166, 39), "kill": (62, 129),
 }
 MACHINES = {"x86_64": 0, "aarch64": 1}
 NUMBERS = {numbers[MACHINES[platform.machine()]]: name for name, numbers in CALLS.items() if numbers[MACHINES[platform.machine()]]}
 PATHS = {"open": 0, "creat": 0, "openat": 1, "chmod": 0, "rename": 1, "renameat": 3, "renameat2": 3, "unlink": 0, "unlinkat": 1, "mkdir": 0, "mkdirat": 1,
-         "mount": 1, "umount2": 0, "execve": 0, "rmdir": 0}  # which argument names what is changed
+         "mount": 1, "umount2": 0, "rmdir": 0}  # which argument names what is changed
 BY_DESCRIPTOR = ("write", "pwrite64", "writev", "ftruncate", "fchmod", "fchown", "fsetxattr", "fremovexattr", "fsync", "fdatasync")
 
 TRACEME, CONT, SETOPTIONS, SYSCALL_INFO = 0, 7, 0x4200, 0x420E  # ptrace(2)
@@ -36,7 +38,7 @@ LIBC.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_
 LIBC.ptrace.restype = ctypes.c_long
 
 
-def main(number: int, command: list[str]) -> int:
+def main(number: int, whole: str, command: list[str]) -> int:
     """Run and kill."""
     child = os.fork()
     if child == 0:
@@ -61,6 +63,8 @@ def main(number: int, command: list[str]) -> int:
         event, sent = status >> 16, os.WSTOPSIG(status)
         if event == 7:  # PTRACE_EVENT_SECCOMP
             what = change(pid)
+            if whole and program_of(pid) == whole and not what.startswith("rename"):
+                what = ""
             count += bool(what)
             if what and count == number:
                 kill(alive)
@@ -115,7 +119,16 @@ def change(pid: int) -> str:
         target = os.readlink("/proc/%d/fd/%d" % (pid, arguments[0] & 0xFFFFFFFF)) if os.path.lexists(
             "/proc/%d/fd/%d" % (pid, arguments[0] & 0xFFFFFFFF)) else ""
         return "" if not target.startswith("/") or target.startswith(("/memfd:", "/dev/", "/proc/")) else "%s %s" % (name, target)
-    return "%s %s" % (name, text_at(pid, arguments[PATHS[name]]) if name in PATHS else "")
+    path = text_at(pid, arguments[PATHS[name]]) if name in PATHS else ""
+    if path.startswith("/") and os.path.lexists(path) == name.startswith("mkdir") and name.startswith(("mkdir", "unlink", "rmdir")):
+        return ""  # it is there already, or not at all
+    return "%s %s" % (name, path)
+
+
+def program_of(pid: int) -> str:
+    """The bare name of what a process runs."""
+    with open("/proc/%d/comm" % pid) as file:
+        return file.read().strip()
 
 
 def text_at(pid: int, address: int) -> str:
@@ -130,4 +143,4 @@ def text_at(pid: int, address: int) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3:]))

@@ -22,7 +22,7 @@ from cjc_agent.tools.lock import Busy, Lock
 DONE, GOOD, NOTHING, LEFT_OUT, PLANNED, FAILED = "done", "good", "nothing to do", "left out", "not done (--dry-run)", "failed"
 SITE_STEPS = ("site-db", "note", "site-conf")
 FATAL = (checks.LOCAL_HAS_VIP, checks.TAKES_ALL)  # a local site like that keeps the cluster site from starting, whoever made it so
-MAKING, RESTARTING = 120.0, 90.0  # seconds for cjcmksite and for systemctl
+MAKING, UNMOUNTING, RESTARTING = 120.0, 5.0, 90.0  # seconds for cjcmksite, umount, systemctl
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class Init:
                 raise conf.Failed("resource %s of the running cluster mounts it: run init without --mount on the node where it is active" % name)
         statefile.write(self._mark(), processes.boot_id().encode())  # before: whoever kills us, the next init knows whose mount it is
         try:
-            node.stack.disk.start(node.deadline)
+            node.stack.disk.start(node.deadline.part(self.settings.start_timeout))
         finally:
             self._mounted = node.stack.disk.launched
             if not self._mounted:
@@ -377,7 +377,7 @@ class Init:
             node = self._look()
             if isinstance(node.stack.disk, MountedDisk):
                 node.stack.disk.state()  # finds out which device it is
-                node.stack.disk.unmount(node.deadline.part(15.0))
+                node.stack.disk.unmount(node.deadline.part(UNMOUNTING))
             statefile.remove(self._mark())
             self.node = self._look()
             return []

@@ -58,7 +58,7 @@ def replace(path: str, data: bytes, before: Optional[bytes], new_mode: int = NEW
 def temporary_of(path: str) -> str:
     """Return the name under which the new file is made: always the same, so that the next one finds what was left."""
     folder, name = os.path.split(path)
-    return "%s/.%s.cjc-agent-new" % (folder, name)
+    return "%s/.%s.cjc-agent-new" % (folder, name.lstrip("."))
 
 
 def _end_of_links(path: str) -> str:
