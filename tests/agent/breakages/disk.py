@@ -179,6 +179,17 @@ def link_as_mount_point(healthy: Healthy) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def behind_a_link(healthy: Healthy) -> Iterator[None]:
+    """The cluster mounts the disk, and the parameter names the site DB by way of a link."""
+    ELSEWHERE.symlink_to(healthy.site.directory)
+    try:
+        with mounted(healthy), configured(healthy, device="", directory="", site_db=str(ELSEWHERE / "job_site")):
+            yield
+    finally:
+        ELSEWHERE.unlink()
+
+
+@contextlib.contextmanager
 def stranger(healthy: Healthy) -> Iterator[None]:
     """Something else is mounted on the mount point."""
     run("mount", "-t", "tmpfs", "stranger", healthy.site.directory)
@@ -247,6 +258,7 @@ ROWS = [
            "/etc/fstab:4", True),
     Broken("the mount point is missing", "CJC315", no_mount_point, mount_point, True),
     Broken("the mount point is a link", "CJC315", link_as_mount_point, mount_point, True),
+    Broken("the site DB is behind a link", "CJC315", behind_a_link, str(ELSEWHERE / "job_site"), True),
     Broken("a stranger is mounted there", "CJC316", stranger, mount_point, True),
     Broken("the disk is mounted elsewhere", "CJC316", mounted_elsewhere, mount_point, True),
 ]

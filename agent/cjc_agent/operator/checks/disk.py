@@ -205,7 +205,8 @@ def the_mount(node: Node) -> Iterator[Found]:
     if node.mount is not None:
         return
     top = mountinfo.top_at(node.mounts, settings.directory) if settings.directory else mountinfo.containing(node.mounts, settings.site_db)
-    if (top is None or node.on_root(top)) and node.folders[1].is_folder:
+    last = node.folders[1]
+    if (top is None or node.on_root(top)) and last.is_folder and last.real == last.path:  # what is behind a link is the mount point's matter
         under = mountinfo.containing(node.mounts, settings.site_db)
         yield ON_ROOT(settings.site_db, mount=under.words() if under else "/")
     elif not node.disk.running and not node.disk.stopped and not node.device[1]:
