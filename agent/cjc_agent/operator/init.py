@@ -22,7 +22,7 @@ from cjc_agent.tools.lock import Busy, Lock
 DONE, GOOD, NOTHING, LEFT_OUT, PLANNED, FAILED = "done", "good", "nothing to do", "left out", "not done (--dry-run)", "failed"
 SITE_STEPS = ("site-db", "note", "site-conf")
 FATAL = (checks.LOCAL_HAS_VIP, checks.TAKES_ALL)  # a local site like that keeps the cluster site from starting, whoever made it so
-MAKING, UNMOUNTING, RESTARTING = 120.0, 5.0, 90.0  # seconds for cjcmksite, umount, systemctl
+WAITING, MAKING, UNMOUNTING, RESTARTING = 1.0, 120.0, 4.0, 90.0  # seconds for another action to end, cjcmksite, umount, systemctl
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Init:
         """No start, stop or other init of this site meanwhile."""
         lock = Lock(os.path.join(self.node.request.folder, "cjc-%s.lock" % self.settings.site))
         try:
-            lock.take("init", self.node.deadline.part(conf.PATIENCE))
+            lock.take("init", self.node.deadline.part(WAITING))
         except Busy as error:
             raise conf.Failed("%s: wait for it to end" % error) from error
         except OSError as error:
