@@ -28,6 +28,7 @@ PARAMETERS = {  # name -> values that are right
     "environment": ["A=b", "LANG=ja_JP.UTF-8 'X=a b' _y=\"\""],
     "stop_escalation": ["auto", "30s"],
     "licence_pattern": ["CJC", "CJC Option"],
+    "version": ["", "16.1-1"], "min_free_percent": ["5", "0", "100"], "min_free_mib": ["512", "0"],
     "trace": ["0", "1", "yes", "Off"],
     "start_timeout": ["180s", "1"],
     "stop_timeout": ["3min"],

@@ -19,6 +19,7 @@ from cjc_agent.tools.command import EXITED, SIGNALLED, STUCK, TIMED_OUT, UNSTART
 from fuzz import specimens
 from fuzz.engine import fuzz, is_one_line
 from unit.helpers import Words, settings
+from unit.operator import test_status
 
 OUTCOMES = [EXITED, SIGNALLED, TIMED_OUT, STUCK, UNSTARTED]
 HOSTILE = ["disk: /share should carry /dev/sdb1: unmount it", "jcsim[7]", "サイト"]
@@ -219,20 +220,18 @@ def test_meta_data():
 
 def test_command_line_answers(capfd):
     def make(recipe):
-        return [recipe.text(HOSTILE) for _ in range(4)]
+        return [recipe.text(HOSTILE) for _ in range(3)]
 
     def check(texts):
-        reason, detail, name, complaint = texts
-        seen = {"site": "a", "state": FAILED, "reason": reason, "layers": {"disk": {"state": FAILED, "detail": detail}}, "port": 1, "daemons": [name],
-                "recorded": None}
-        print(status.text(seen))
+        reason, word, complaint = texts
+        print(status.text(test_status.seen("x" + word)))
         cli._answer("monitor", "a", Verdict(FAILED, reason), as_json=False)
-        cli._complain(complaint)
+        cli.complain(complaint)
         cli._answer("monitor", "a", Verdict(FAILED, reason), as_json=True)
         out, err = capfd.readouterr()
         lines = out.split("\n")
-        assert len(lines) == 7 and err.count("\n") == 1
+        assert len(lines) == test_status.LINES + 3 and err.count("\n") == 1
         assert all(is_one_line(line, 1 << 20) for line in [*lines, err[:-1]])
-        assert json.loads(lines[5])["reason"] == reason
+        assert json.loads(lines[-2])["reason"] == reason
 
     fuzz("the command's answers", make, check)

@@ -63,6 +63,7 @@ CONTRACT = {
     "user": lambda value: re.fullmatch(r"[A-Za-z0-9._$][A-Za-z0-9._$-]{0,63}", value),
     "environment": lambda value: all(re.match(r"(?!NQS_SITE=|CJC_AGENT_CALL=)[A-Za-z_][A-Za-z0-9_]*=", word) for word in value),
     "stop_escalation": lambda value: value == -1 or is_seconds(value),
+    "min_free_percent": lambda value: 0 <= value <= 100, "min_free_mib": lambda value: value >= 0,
     "trace": lambda value: isinstance(value, bool),
     "start_timeout": lambda value: is_seconds(value, 1), "stop_timeout": lambda value: is_seconds(value, 1),
     "monitor_timeout": lambda value: is_seconds(value, 1),
@@ -139,8 +140,8 @@ def test_command_line():
             except SystemExit as stopped:
                 assert stopped.code in (0, 2)
                 return
-        assert options.verb in cli.VERBS
-        if options.verb != "meta-data":
-            check_parameters(cli._parameters_of(options))
+        assert options.verb in {**cli.VERBS, **cli.AROUND}
+        if hasattr(options, "parameter_site"):
+            check_parameters(cli.parameters_of(options))
 
     fuzz("command line", lambda recipe: recipe.text(specimens.WORDS), check)
