@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from cjc_agent.operator import status
+from cjc_agent.operator import conf, status
 from cjc_agent.settings import child_environment, daemon_conf, licence, parameters
 from cjc_agent.tools import blockdevice, history, light_json, lock, record, statefile
 from cjc_agent.tools.command import Runner, _noted
@@ -34,9 +34,9 @@ def write(path, data):
 
 
 def port_in(data):
-    """What listen_port a person would read in the file; 0 for none that is right."""
-    lines = re.findall(r"(?m)^[^\S\n]*listen_port[^\S\n]*=([^#\n]*)", re.sub(r"\r\n?", "\n", data.decode("utf-8", "replace")))
-    value = lines[-1].strip() if lines else ""
+    """What listen_port a person would read in the file; 0 for none that is right. Spaces are C's (isspace(3)), as for whoever wrote JobCenter."""
+    lines = re.findall(r"(?ma)^[^\S\n]*listen_port[^\S\n]*=([^#\n]*)", data.decode("utf-8", "replace"))
+    value = lines[-1].strip(" \t\r\v\f") if lines else ""
     return int(value) if re.fullmatch("0{0,90}[1-9][0-9]{0,4}", value) and int(value) <= 65535 else 0
 
 
@@ -52,6 +52,53 @@ def test_daemon_conf(tmp_path):
         assert daemon_conf.listen_port(str(home), str(site_db)) == (port_in(own) or port_in(common) or 20816)
 
     fuzz("daemon.conf", lambda recipe: (recipe.mutated(specimens.DAEMON_CONF), recipe.mutated(specimens.DAEMON_CONF)), check)
+
+
+JAPANESE = ["# 夜間表示\r\nlisten_port = 20816  # ポート\r\nipaddress=\r\n", "a=b # ソ貼\nlocal_daemon=SITE"]
+DAEMON_CONFS = [*specimens.DAEMON_CONF, *(text.encode(name) for text in JAPANESE for name in daemon_conf.ENCODINGS)]
+
+
+def check_edit(drawn):
+    """An edit changes one value and keeps every other byte, or is refused."""
+    data, key, value = drawn
+    file = daemon_conf.File("/x/daemon.conf", data)
+    before = [(entry.key, entry.value) for entry in file.entries]
+    entry = file.get(key)
+    try:
+        after = file.with_value(key, value)
+    except ValueError as error:
+        assert str(error) and not (re.fullmatch("[a-z_]+", key) and re.fullmatch("[A-Z0-9.,]*", value)), error
+        return
+    written = daemon_conf.File("/x/daemon.conf", after)
+    at = before.index((key, entry.value), len(before) - 1 - [name for name, _ in reversed(before)].index(key)) if entry else len(before)
+    assert [(one.key, one.value) for one in written.entries] == [*before[:at], (key, value), *before[at + 1:]]
+    if entry:
+        assert after.startswith(data[:entry.begin]) and after.endswith(data[entry.end:])
+    else:
+        assert after.startswith(data)
+    lines = conf.Edit("local", "/x/daemon.conf", data, after).diff()
+    assert all(is_one_line(line) for line in lines) and bool(lines) == (after != data)
+
+
+def test_daemon_conf_edited():
+    keys, values = [*daemon_conf.KEYS, "jcdbs", "a"], ["SITE", "10.0.2.50, fd00::50", "20816", "", "ソ"]
+    fuzz("... edited", lambda recipe: (recipe.mutated(DAEMON_CONFS), recipe.text(keys), recipe.text(values)), check_edit)
+
+
+def check_view(drawn):
+    """What counts, and what it hides, is all that stands there; no word of it moves a cursor."""
+    files = {which: daemon_conf.File("/" + which, data) for which, data in zip(daemon_conf.FILES, drawn)}
+    for site, names in daemon_conf.LAYERS.items():
+        found = daemon_conf.effective(site, files)
+        told = [conf.told(key, one, site) for key, one in found.items()]
+        assert sum(len(one["hides"]) + (one["line"] is not None) for one in told) == sum(len(files[name].entries) for name in names)
+        assert all(json.loads(json.dumps(one)) == one for one in told)
+        seen = {"site": "a", "files": {}, "sites": dict.fromkeys(("site", "local"), {"complete": True, "keys": told})}
+        assert all(is_one_line(line) for line in conf.text(seen).split("\n"))
+
+
+def test_daemon_conf_shown():
+    fuzz("... shown", lambda recipe: [recipe.mutated(DAEMON_CONFS) for _ in range(3)], check_view)
 
 
 def test_licence(tmp_path):
