@@ -9,9 +9,10 @@ import pytest
 
 from agent.breakages import cluster, daemon_conf, disk, environment, network, product
 from cjc_agent.operator.rules import RULES
-from lab.healthy import Broken, Healthy
+from lab.healthy import Broken, Healthy, both
 
 ROWS: list[Broken] = [*daemon_conf.ROWS, *product.ROWS, *disk.ROWS, *network.ROWS, *environment.ROWS, *cluster.ROWS]
+FIRST = {row.rule: row for row in reversed(ROWS)}
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +40,16 @@ def test_what_is_broken_is_found_and_nothing_else(healthy: Healthy, row: Broken)
     with row.breaks(healthy):
         place = row.place(healthy) if callable(row.place) else row.place
         found = healthy.doctor(*row.options)
-        japanese = healthy.doctor("--lang", "ja", *row.options)
+        # what is found does not depend on the language: once for each rule is enough
+        japanese = healthy.doctor("--lang", "ja", *row.options) if row is FIRST[row.rule] else None
     assert [finding["rule"] for finding in found["findings"]] == [row.rule], found["findings"]
     finding, = found["findings"]
     assert finding["severity"] == RULES[row.rule].severity
     if place is not None:
         assert finding["place"] == place
-    assert [(one["rule"], one["place"]) for one in japanese["findings"]] == [(row.rule, finding["place"])]
-    assert not japanese["findings"][0]["why"].isascii() and not japanese["findings"][0]["remedy"].isascii()
+    if japanese:
+        assert [(one["rule"], one["place"]) for one in japanese["findings"]] == [(row.rule, finding["place"])]
+        assert not japanese["findings"][0]["why"].isascii() and not japanese["findings"][0]["remedy"].isascii()
 
 
 def unchecked(found: dict[str, Any]) -> set[str]:
@@ -60,6 +63,15 @@ def test_what_only_looks_like_a_leak_is_none(healthy: Healthy) -> None:
         assert healthy.doctor(CJC_AGENT_CALLER_SITE="forged")["findings"] == []
 
 
+def test_a_vip_that_the_cluster_routes_is_in_no_subnet_and_well(healthy: Healthy) -> None:
+    healthy.active()
+    with network.own_address_is_single(healthy):
+        assert [finding["rule"] for finding in healthy.doctor()["findings"]] == ["CJC401"]
+        text = cluster.configuration(healthy).replace("IPaddr2", "aws-vpc-move-ip")
+        with cluster.cluster(text):
+            assert healthy.doctor()["findings"] == []
+
+
 def test_a_vip_with_a_name_and_a_peer_that_answers_it_are_good(healthy: Healthy) -> None:
     healthy.active()
     with network.ipcheck_on(healthy), network.a_peer():
@@ -69,7 +81,7 @@ def test_a_vip_with_a_name_and_a_peer_that_answers_it_are_good(healthy: Healthy)
 
 @pytest.mark.parametrize("breaks, options, rules", [
     (network.silent, (), {"CJC402"}),
-    (lambda healthy: network.both(network.silent(healthy), network.ipcheck_on(healthy), network.reverse(healthy)), (), {"CJC402", "CJC403"}),
+    (lambda healthy: both(network.silent(healthy), network.ipcheck_on(healthy), network.reverse(healthy)), (), {"CJC402", "CJC403"}),
     (network.silent, ("--peer", "nosuchhost"), {"CJC402", "CJC404", "CJC405", "CJC406"}),
     (network.nothing, ("--peer", "10.77.0.240"), {"CJC404", "CJC406"}),
 ], ids=["name service", "reverse name", "peer's name", "peer"])

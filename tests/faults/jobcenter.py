@@ -702,7 +702,8 @@ FAULTS = [
     Fault(JOBCENTER, "daemon.conf full of rubbish", lambda site: replaced(CONF, os.urandom(3 << 20) + b"\nlisten_port=999999999\nlisten_port=\xef\xbc\x92\n"), {
         PROBE: See(NOT_RUNNING), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "the site's listen_port no number", lambda site: site_conf(site, listen_port="twenty"), {
-        START: See(FAILED, ("CJC113: listen_port=twenty is no TCP port", "daemon.conf:6"), then=nothing_is_left), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
+        START: See(FAILED, ("CJC113: listen_port=twenty is no TCP port", "daemon.conf:6"), then=nothing_is_left),
+        RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "listen_port changed while the site runs", lambda site: site_conf(site, listen_port="20999"), {
         RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "user unknown", lambda site: given(site, user="nosuchuser"), {

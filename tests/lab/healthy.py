@@ -165,6 +165,15 @@ def install_package(folder: pathlib.Path, version: str) -> None:
 
 
 @contextlib.contextmanager
+def both(*contexts: contextlib.AbstractContextManager[object]) -> Iterator[None]:
+    """Several at once."""
+    with contextlib.ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+@contextlib.contextmanager
 def text_of(path: pathlib.Path, text: str | bytes) -> Iterator[None]:
     """The file says something else; afterwards it is as it was, owner and mode too, or gone if there was none."""
     before = path.read_bytes() if path.exists() else None

@@ -58,6 +58,10 @@ class Cib:
         """Whether the cluster has an address up before a resource starts: by one earlier in its group, or one that a constraint ties to it."""
         return self._document is not None and self._document.brings(addresses.packed(address), resource)
 
+    def routes(self, address: str) -> bool:
+        """Whether the cluster moves an address by a route table or a cloud's interface (aws-vpc-move-ip ...): it need be in no subnet of a node."""
+        return self._document is not None and self._document.routes(addresses.packed(address))
+
 
 def read(runner: Runner, deadline: Deadline) -> Cib:
     """Ask the running cluster. Raise Unusable."""
@@ -215,13 +219,20 @@ class _Document:
         """See Cib.brings. A constraint that names the two is believed to be what was meant."""
         orders = [self.named(constraint) for constraint in self.configuration.iter("rsc_order")]
         ours = {resource.name, *resource.parents}
-        for bringer in self.primitives:
-            if self.kind(bringer) == AGENT or address not in _addresses(self.all_values(bringer, "instance_attributes")):
-                continue
+        for bringer in self.bringers(address):
             its = {bringer.get("id", ""), *(element.get("id", "") for element in self.around(bringer))}
             if any(its & names and ours & names for names in orders) or self.stands_before(bringer, resource):
                 return True
         return False
+
+    def routes(self, address: bytes) -> bool:
+        """See Cib.routes."""
+        kinds = [self.kind(bringer)[2] for bringer in self.bringers(address)]
+        return bool(kinds) and not any(kind.startswith("IPaddr") for kind in kinds)
+
+    def bringers(self, address: bytes) -> list[Element]:
+        """The primitives that have an address among their parameters, ours left out."""
+        return [one for one in self.primitives if self.kind(one) != AGENT and address in _addresses(self.all_values(one, "instance_attributes"))]
 
     def stands_before(self, bringer: Element, resource: Resource) -> bool:
         """Whether a primitive stands before a resource of ours in the same group."""

@@ -7,7 +7,7 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
-from lab.healthy import COMMON, LOCAL, UNIT, Broken, Healthy, appended, away, configured, line_of, mode_of, owned_by, replaced, systemctl
+from lab.healthy import COMMON, LOCAL, UNIT, Broken, Healthy, appended, away, both, configured, line_of, mode_of, owned_by, replaced, systemctl
 from lab.hung import HungFileSystem
 
 
@@ -77,15 +77,6 @@ def taken(healthy: Healthy, address: str) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def both(*contexts: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-    """Several at once."""
-    with contextlib.ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
 def site_conf(healthy: Healthy) -> str:
     """Its path."""
     return str(healthy.site_conf)
@@ -103,7 +94,8 @@ ROWS = [
     Broken("the common daemon.conf can be written by everybody", "CJC104", lambda healthy: mode_of(COMMON, 0o666), str(COMMON)),
     Broken("the site's daemon.conf is somebody else's", "CJC104", lambda healthy: owned_by(healthy.site_conf, 12345), site_conf),
     Broken("a key is misspelt", "CJC105", lambda healthy: appended(COMMON, "listenport=20816\n"), lambda healthy: line_of(COMMON, "listenport")),
-    Broken("a key is misspelt, on a standby", "CJC105", lambda healthy: appended(LOCAL, "ip_address=10.0.0.1\n"), lambda healthy: line_of(LOCAL, "ip_addr"), True),
+    Broken("a key is misspelt, on a standby", "CJC105", lambda healthy: appended(LOCAL, "ip_address=10.0.0.1\n"),
+           lambda healthy: line_of(LOCAL, "ip_addr"), True),
     Broken("a byte order mark is a part of the key", "CJC105", lambda healthy: appended(healthy.site_conf, "\ufeffipcheck=OFF\n"),
            lambda healthy: line_of(healthy.site_conf, "\ufeff")),
     Broken("a key is not known", "CJC106", lambda healthy: appended(LOCAL, "max_sessions=1000\n"), lambda healthy: line_of(LOCAL, "max_sessions")),

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from lab.healthy import HOSTS, NODE, Broken, Healthy, appended, line_of, replaced, text_of
+from lab.healthy import HOSTS, NODE, Broken, Healthy, appended, both, line_of, replaced, text_of
 from lab.site import LINK
 
 PEER, OUR_END = "10.78.0.2", "10.78.0.1"
@@ -17,15 +17,6 @@ print("ready", flush=True)
 while True:
     listener.accept()[0].close()
 """
-
-
-@contextlib.contextmanager
-def both(*contexts: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-    """Several at once."""
-    with contextlib.ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
 
 
 # -- addresses -----------------------------------------------------------------------------------------------------------------------------

@@ -177,6 +177,12 @@ def test_the_address_comes_first(resources, constraints, first):
     assert not found.brings("10.0.2.51", found.resources["A"])
 
 
+@pytest.mark.parametrize("kinds, routed", [((), False), (("IPaddr2",), False), (("aws-vpc-move-ip",), True), (("awsvip", "IPaddr2"), False)])
+def test_an_address_may_be_routed(kinds, routed):
+    bringers = "".join(VIP.replace("IPaddr2", kind).replace('id="', 'id="%d' % number) for number, kind in enumerate(kinds))
+    assert understood(document(bringers + site())).routes("10.0.2.50") is routed
+
+
 # -- asking the cluster ----------------------------------------------------------------------------------------------------------------------
 
 

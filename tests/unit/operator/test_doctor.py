@@ -80,7 +80,8 @@ def test_problems_come_first_and_the_summary_last(told):
     lines = doctor.text(report, ENGLISH, coloured=False).split("\n")
     assert lines == [
         "site jobsiteA on node node2, settings from resource jobsiteA-site", "",
-        "Second", "  ERROR CJC902 found 3", "      why: why", "      do:  do it", "  WARNING CJC901 /etc/y:2: found 2", "      why: why", "      do:  do it", "",
+        "Second", "  ERROR CJC902 found 3", "      why: why", "      do:  do it",
+        "  WARNING CJC901 /etc/y:2: found 2", "      why: why", "      do:  do it", "",
         "First", "  info CJC900 x: found 1", "      why: why", "      do:  do it", "", "",
         "Not checkable here", "  the disk of the site DB is not mounted on this node (right on a standby): CJC902", "",
         "node2, site jobsiteA: 1 error, 1 warning, 1 note, 1 rule not checkable here"]
@@ -140,6 +141,6 @@ def test_a_finding_lacks_no_fact():
     """Facts are given by name where it is found: a name that a text does not know would be a KeyError at 3 a.m."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in (AGENT / "cjc_agent" / "operator").rglob("*.py"))
     for rule in EVERY:
-        facts = {name: "x" for name in re.findall(r"%\((\w+)\)s", rule.finding + rule.why + rule.remedy)}
+        facts = dict.fromkeys(re.findall(r"%\((\w+)\)s", rule.finding + rule.why + rule.remedy), "x")
         assert all(Finding(rule, "", facts).words(language) for language in (ENGLISH, JAPANESE))
         assert all(re.search(r"\b%s=" % name, sources) for name in facts), rule.id

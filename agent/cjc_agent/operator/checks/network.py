@@ -89,7 +89,7 @@ def subnet(node: Node) -> Iterator[Found]:
     networks = [(address, place[2]) for address, places in addresses.local().items() if address not in vips
                 for place in places if addresses.worth([place])[0] == USABLE]
     for vip, packed in zip(node.settings.vip, vips):
-        if not any(addresses.same_network(packed, address, bits) for address, bits in networks):
+        if not any(addresses.same_network(packed, address, bits) for address, bits in networks) and not (node.cib and node.cib.routes(vip)):
             yield NO_SUBNET("", vip=vip)
 
 
