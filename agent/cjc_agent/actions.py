@@ -217,6 +217,12 @@ def _unreadable(stack: Stack) -> str:
 
     def look() -> str:
         os.listdir(site_db)  # whatever is in it: only whether it can be read is asked
+        descriptor = os.open(site_db + "/nqs/daemon.conf", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # from the disk, not from the page cache
+            os.read(descriptor, 1)
+        finally:
+            os.close(descriptor)
         return ""
     result = stack.runner.call("look into the site DB", look, stack.deadline.part(2.0))
     if not result.output.startswith(BROKEN):
@@ -238,7 +244,9 @@ def _running(stack: Stack, level: int) -> Verdict:
     if level >= 20:
         result = stack.runner.call("write test", lambda: write_test(stack.settings.site_db), stack.deadline, stack.settings.user)
         if result.output.startswith(FULL):
-            return Verdict(DEGRADED, "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0]))
+            lost = _unreadable(stack)  # ext4 says ENOSPC, too, where it cannot read what is free
+            words = "disk: %s is full (%s): make room, moving it does not help" % (stack.settings.site_db, result.output.split(" ")[0])
+            return Verdict(FAILED, lost) if lost else Verdict(DEGRADED, words)
         if not result.ok:
             remedy = "see the kernel's log, or if frozen: fsfreeze -u"
             return Verdict(FAILED, "disk: %s: %s" % (stack.settings.site_db, result.words(remedy)))

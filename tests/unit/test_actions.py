@@ -211,6 +211,14 @@ def test_write_test_at_level_20(result, outcome):
     assert verdict.outcome == outcome and (outcome == GOOD or verdict.reason.startswith("disk: /share/job_site"))
 
 
+@pytest.mark.parametrize("read, outcome", [("EIO Input/output error", FAILED), ("EACCES x", DEGRADED), ("", DEGRADED)])
+def test_a_disk_that_is_lost_is_not_full(read, outcome):
+    stack = stack_of()
+    answers = {"write test": "ENOSPC No space left on device", "look into the site DB": read}
+    stack.runner.call = lambda name, function, deadline, user="": Result(name, EXITED, 1 if answers[name] else 0, answers[name])
+    assert actions._monitor(stack, 20, False).outcome == outcome
+
+
 def test_the_write_test_is_the_user_s():
     """As root it would work on what the site cannot write, and fail on an export that takes nothing from root."""
     stack = stack_of()
