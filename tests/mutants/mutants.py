@@ -40,6 +40,7 @@ STATEFILE, RECORD, LOCK, LOG = ("agent/cjc_agent/tools/%s.py" % tool for tool in
 WRAPPER = "ocf/jobcenter"
 ORIGIN, CLUSTERPRO = "agent/cjc_agent/frontends/origin.py", "agent/cjc_agent/frontends/clusterpro.py"
 CONF, RENDER = "agent/cjc_agent/settings/conf_file.py", "agent/cjc_agent/operator/render.py"
+REPLACE, EDITOR, INIT = "agent/cjc_agent/tools/replace.py", "agent/cjc_agent/operator/conf.py", "agent/cjc_agent/operator/init.py"
 
 MUTANTS = (
     # -- disk: mounted once, and unmounted before stop says so
@@ -379,4 +380,45 @@ MUTANTS = (
     Mutant("render writes over scripts that say something else", RENDER,
            "if os.path.lexists(path) and not overwrite and _contents(path) != text:", "if False:",
            unit("operator/render", "a_script_that_says_something_else_is_not_lost")),
+
+    # -- daemon.conf is edited, and a site made, so that nothing is lost
+    Mutant("an edit writes over what somebody else has written meanwhile", REPLACE,
+           "if _contents(path) != before or not _is_at(new, temporary):", "if not _is_at(new, temporary):",
+           unit("tools/replace", "changed_at_the_last_moment") + agent("conf", "changed_while_somebody_thought")),
+    Mutant("an edit writes into the old file", REPLACE,
+           "os.rename(temporary, path)", 'os.rename(temporary, path) if before is None else open(path, "wb").write(data)',
+           agent("conf", "killed_at_every_step")),
+    Mutant("an edited file is root's, with a mode of its own", REPLACE,
+           "_make_alike(new, old, new_mode)\n", "_make_alike(new, None, new_mode)\n",
+           unit("tools/replace", "owner_group_and_mode", "an_acl_is_kept_and_none_is_inherited") + agent("conf", "set")),
+    Mutant("of two edits at the same time one may fail", EDITOR,
+           'lock.take("conf-set", deadline.part(PATIENCE))', "pass",
+           agent("conf", "edits_at_the_same_time_are_all_kept")),
+    Mutant("an edit that a rule forbids is written", EDITOR,
+           "if errors and not force:", "if False:",
+           unit("operator/conf", "combinations_that_a_rule_forbids") + agent("conf", "refused")),
+    Mutant("an edit that waits for a restart is forgotten", EDITOR,
+           "_note_restart(node)\n    path,", "pass\n    path,",
+           unit("operator/conf", "written_under_the_lock") + agent("init", "a_restart_that_fails_is_made_up_for")),
+    Mutant("a site DB that is there is made anew", INIT,
+           '"there" if os.path.lexists(path + "/nqs") else "none"', '"none"',
+           agent("init", "a_site_db_is_never_made_anew")),
+    Mutant("a site DB with another address is this site's", INIT,
+           "if finding.rule is checks.WITHOUT_VIP and", "if False and",
+           agent("init", "another_site_s")),
+    Mutant("init ends whoever holds the disk that it unmounts", INIT,
+           "node.stack.disk.unmount(", "node.stack.disk.stop(",
+           agent("init", "who_holds_the_disk_is_not_ended")),
+    Mutant("the mount of an init that was killed is left", INIT,
+           "return statefile.read(self._mark()) == processes", "return False and statefile.read(self._mark()) == processes",
+           agent("init", "who_holds_the_disk_is_not_ended")),
+    Mutant("init restarts the unit while the cluster site runs", INIT,
+           "if not state.stopped:", "if False:",
+           agent("init", "a_restart_while_the_site_runs")),
+    Mutant("init mounts what the running cluster mounts", INIT,
+           "for name, resource in cib.resources.items() if cib else ():", "for name, resource in ():",
+           unit("operator/init", "what_a_resource_of_the_running_cluster_mounts_is_not_mounted")),
+    Mutant("init makes the site DB where a link leads", INIT,
+           "if real != path:", "if False:",
+           agent("init", "not_through_a_link")),
 )

@@ -75,6 +75,21 @@ def test_what_is_left_on_a_further_node(made):
     assert one.without_site and one.left == ["local-conf", "restart"]
 
 
+@pytest.mark.parametrize("parameters, refused", [({"site": "jobsiteA"}, True), ({"site": "b", "device": "/dev/sdb1"}, True), ({"site": "b"}, False)])
+def test_what_a_resource_of_the_running_cluster_mounts_is_not_mounted(made, mocker, state_folder, parameters, refused):
+    """It may be active on another node, which nobody can see from the disk."""
+    one, _ = made
+    one.node.cib.resources = {"rsc": mocker.Mock(parameters=parameters)}
+    one.node.request.folder = str(state_folder)
+    one.settings.site, one.settings.device = "jobsiteA", "/dev/sdb1"
+    if refused:
+        with pytest.raises(steps.conf.Failed, match="resource rsc of the running cluster mounts it"):
+            one._mount()
+    else:
+        one._mount()
+    assert one.node.stack.disk.start.called is not refused or not refused
+
+
 @pytest.mark.parametrize("wishes, local", [(Wishes(), {}), (Wishes(local_daemon="OFF"), {"local_daemon": "OFF"}),
                                            (Wishes(local_daemon="SITE", local_ipaddress="10.0.0.1"), {"local_daemon": "SITE", "ipaddress": "10.0.0.1"})])
 def test_what_is_wanted_of_the_local_file(wishes, local):
