@@ -264,7 +264,7 @@ HOW = ("unknown key", "bad value", "missing", "two files", "writable by others")
 def test_start_and_monitor_say_what_is_wrong_and_touch_nothing(folder, monkeypatch, how):
     words = broken(folder, how)
     monkeypatch.setenv("CLP_EVENT", "START")
-    monkeypatch.setattr(actions, "_start", lambda stack: pytest.fail("started"))
+    monkeypatch.setattr(actions, "_start", lambda stack, clock: pytest.fail("started"))
     for verb in ("start", "monitor"):
         assert clusterpro.main([verb]) == 1
     assert [level for level, _ in said(folder)] == ["ERR", "ERR"] and all(words in message for _, message in said(folder))
@@ -276,7 +276,7 @@ def test_stop_acts_on_the_record_and_warns(folder, monkeypatch, state_folder, ho
     words = broken(folder, how).replace("holds no *.conf file", "No such file")
     saved(state_folder, instance=str(folder / "etc" / "jobsiteA.conf"))
     seen = []
-    monkeypatch.setattr(actions, "_stop", lambda stack: seen.append(stack) or Verdict(actions.GOOD))
+    monkeypatch.setattr(actions, "_stop", lambda stack, clock: seen.append(stack) or Verdict(actions.GOOD))
     assert clusterpro.main(["stop"]) == 0
     assert seen[0].settings.site == "jobsiteA" and seen[0].record is not None
     assert said(folder)[0][0] == "WARN" and words in said(folder)[0][1] and "by the record" in said(folder)[0][1]
