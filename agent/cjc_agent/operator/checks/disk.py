@@ -62,7 +62,7 @@ LOW_INODES = GROUP.rule(
      "小さなファイルを削除する（`du --inodes` で確認）か、inode 数を増やしてファイルシステムを作り直してください（mkfs -N）。"))
 READ_ONLY = GROUP.rule(
     "CJC307", ERROR,
-    ("the disk of the site DB is mounted read-only: %(how)s", "サイト DB のディスクが読み取り専用でマウントされる状態です: %(how)s"),
+    ("the disk of the site DB is, or would be, mounted read-only: %(how)s", "サイト DB のディスクが読み取り専用でマウントされています、またはその設定です: %(how)s"),
     ("The start is refused, and a site that runs cannot save its jobs.", "起動は拒否され、稼働中のサイトはジョブを保存できません。"),
     ("Remove ro from `options`; if it is not there, look for I/O errors in the kernel's log, then have the file system checked (fsck).",
      "`options` から ro を除いてください。指定していない場合は、カーネルログの I/O エラーを調べ、fsck を実行してください。"))
@@ -96,7 +96,7 @@ NO_MMP = GROUP.rule(
      "フェンシング（STONITH）を設定してください。加えて、全ノードでアンマウントした状態で `tune2fs -O mmp %(device)s` を実行します。"))
 SOFT = GROUP.rule(
     "CJC312", WARNING,
-    ("the network file system is mounted with %(option)s instead of hard", "ネットワークファイルシステムが hard ではなく %(option)s でマウントされる設定です"),
+    ("the network file system is, or would be, mounted with %(option)s instead of hard", "ネットワークファイルシステムが hard ではなく %(option)s でマウントされる設定です"),
     ("When the server is away for a while, writes are lost and the site DB may be damaged; with hard they wait for it.",
      "サーバが一時的に応答しないと書き込みが失われ、サイト DB が壊れる可能性があります。hard であれば復旧を待ちます。"),
     ("Write hard instead into the mount options (`options`, or those of the cluster's own mount).",
