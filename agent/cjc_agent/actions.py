@@ -121,7 +121,7 @@ class Stack:
     def adopt(self) -> None:
         """Write the record of a site that runs as no start of ours has left it; not while a start or stop is at work."""
         self.site.learn_daemons()
-        lock = _lock(self.folder, self.settings.site)
+        lock = lock_of(self.folder, self.settings.site)
         if not self.locked and lock.is_held():
             return
         if not self.write_record():
@@ -487,26 +487,27 @@ def _evidence(stack: Stack) -> str:
 BUSY = "lock: "
 
 
-def _lock(folder: str, site: str) -> Lock:
+def lock_of(folder: str, site: str) -> Lock:
+    """Return the lock of a site, which is not taken yet."""
     from cjc_agent.tools.lock import Lock
     return Lock(os.path.join(folder, "cjc-%s.lock" % (site or "unknown")))
 
 
 def at_work(request: Request) -> Optional[Holder]:
     """Return who is at work on the request's site now (a start, a stop), or None."""
-    return _lock(request.folder, site_of(request)).holder()
+    return lock_of(request.folder, site_of(request)).holder()
 
 
 def last_at_work(request: Request) -> bytes:
     """Return a mark of who was at work on the request's site last: another one after each start and stop."""
-    return _lock(request.folder, site_of(request)).signature()
+    return lock_of(request.folder, site_of(request)).signature()
 
 
 def _locked(request: Request, site: str, what: str) -> tuple[Lock, str]:
     """Take the site's lock for an action; return it, and words for why it could not be taken ("" when it was; they begin with BUSY when
     somebody else has it)."""
     from cjc_agent.tools.lock import Busy
-    lock = _lock(request.folder, site)
+    lock = lock_of(request.folder, site)
     try:
         lock.take(what, request.deadline)
         return lock, ""

@@ -118,8 +118,11 @@ def change(pid: int) -> str:
     if name in BY_DESCRIPTOR:
         target = os.readlink("/proc/%d/fd/%d" % (pid, arguments[0] & 0xFFFFFFFF)) if os.path.lexists(
             "/proc/%d/fd/%d" % (pid, arguments[0] & 0xFFFFFFFF)) else ""
-        return "" if not target.startswith("/") or target.startswith(("/memfd:", "/dev/", "/proc/")) else "%s %s" % (name, target)
+        kept = target.startswith("/") and not target.startswith(("/memfd:", "/dev/", "/proc/")) and not target.endswith(".lock")
+        return "%s %s" % (name, target) if kept else ""
     path = text_at(pid, arguments[PATHS[name]]) if name in PATHS else ""
+    if path.endswith(".lock"):
+        return ""  # it means nothing but by its holder, who is gone then
     if path.startswith("/") and os.path.lexists(path) == name.startswith("mkdir") and name.startswith(("mkdir", "unlink", "rmdir")):
         return ""  # it is there already, or not at all
     return "%s %s" % (name, path)

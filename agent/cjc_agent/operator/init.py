@@ -105,7 +105,7 @@ class Init:
 
     def _lock(self) -> Lock:
         """No start, stop or other init of this site meanwhile."""
-        lock = Lock(os.path.join(self.node.request.folder, "cjc-%s.lock" % self.settings.site))
+        lock = actions.lock_of(self.node.request.folder, self.settings.site)
         try:
             lock.take("init", self.node.deadline.part(WAITING))
         except Busy as error:
