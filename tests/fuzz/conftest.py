@@ -14,6 +14,12 @@ _home = tempfile.TemporaryDirectory(prefix="cjc-agent-hypothesis-")  # gone when
 configuration.set_hypothesis_home_dir(_home.name)  # not into the checkout
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hostile HA_LOGFILE may be a relative path: not into the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def state_folder(tmp_path: pathlib.Path) -> pathlib.Path:
     """A state folder of the test's own."""

@@ -108,8 +108,8 @@ def test_licence(tmp_path):
         data, pattern = drawn
         write(licence.path(str(tmp_path)), data)
         words = licence.complaint(str(tmp_path), pattern)
-        assert (words == "") == (pattern.encode() in data)
-        assert words.isprintable()
+        assert (words == "") == (pattern.encode() in data and data.strip() != b"")
+        assert words.isprintable() and re.match(r"CJC20\d: |$", words)
 
     fuzz("licence file", lambda recipe: (recipe.mutated([b"LicensePackage R16 CJC Option\nkey=0123\n", "日本 CJC".encode()]),
                                          "".join(c for c in recipe.text(["CJC", "CJC Option", "日本"]) if c.isprintable())), check)

@@ -246,7 +246,7 @@ MUTANTS = (
            "if not self.locked and lock.is_held():", "if False:",
            unit("actions", "nothing_is_adopted_while_a_start_or_stop_is_at_work")),
     Mutant("a full disk is a failure that moves the site", ACTIONS,
-           "return Verdict(DEGRADED,", "return Verdict(FAILED,",
+           "else Verdict(DEGRADED, words)", "else Verdict(FAILED, words)",
            unit("actions", "write_test_at_level_20") + agent("lifecycle", "a_full_disk_is_degraded_at_level_20")),
 
     Mutant("the write test follows what somebody lays in its way", ACTIONS,
@@ -428,4 +428,7 @@ MUTANTS = (
     Mutant("init makes the site DB where a link leads", INIT,
            "if real != path:", "if False:",
            agent("init", "not_through_a_link")),
+    Mutant("the disk is unmounted under a cjcmksite whose init was killed", INIT,
+           "if calls:", "if False:",
+           agent("init", "cjcmksite_outlives_an_init_that_was_killed")),
 )

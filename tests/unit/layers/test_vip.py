@@ -13,7 +13,8 @@ from cjc_agent.tools.deadline import Deadline
 
 A, B = "10.0.0.1", "2001:db8::1"
 LO = socket.if_nametoindex("lo")
-PLACES = {USABLE: (0x80, LO), TENTATIVE: (0x40, LO), DUPLICATE: (0x08, LO), LINK_DOWN: (0x80, 2 ** 31 - 1)}  # (flags, interface)
+# (flags, interface, bits of the network)
+PLACES = {USABLE: (0x80, LO, 24), TENTATIVE: (0x40, LO, 24), DUPLICATE: (0x08, LO, 24), LINK_DOWN: (0x80, 2 ** 31 - 1, 24)}
 
 
 @pytest.fixture
