@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab.killing import each_step, tree
-from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, answer_of
+from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, answer_of, wait_until
 from lab.traced import execs_of
 
 COMMAND = "/usr/sbin/cjc-agent"
@@ -382,6 +382,30 @@ def test_a_node_without_cjcmksite(fresh: Fresh) -> None:
         assert answer.code == 1 and "CJC208" in answer.out and "not done: disk, site-db, note, site-conf, local-conf, restart" in answer.out
     finally:
         maker.with_name("cjcmksite.aside").rename(maker)
+
+
+def test_cjcmksite_outlives_an_init_that_was_killed(fresh: Fresh) -> None:
+    """The disk is not taken away from under it; once it has ended, init goes on."""
+    maker = pathlib.Path(NQS_HOME, "cjcmksite")
+    aside = maker.with_name("cjcmksite.aside")
+    maker.rename(aside)
+    maker.write_text('#!/bin/sh\nwhile [ ! -e /run/go-on ]; do sleep 0.05; done\nexec %s "$@"\n' % aside)
+    maker.chmod(0o755)
+    try:
+        child = fresh.site.popen(*fresh.command(*WISHES), env=fresh.environment, stdout=subprocess.DEVNULL)
+        wait_until(lambda: "cjcmksite" in all_processes().values())
+        child.kill()
+        child.wait()
+        answer = fresh.call(*WISHES)
+        assert answer.code == 1 and "an earlier call of JobCenter's commands still runs: wait for it to end: cjcmksite[" in answer.out, answer
+        assert fresh.site.mounted() and CALLS.read_text() == ""
+        pathlib.Path("/run/go-on").touch()
+        wait_until(lambda: not fresh.site.processes())
+    finally:
+        pathlib.Path("/run/go-on").touch()
+        aside.rename(maker)
+    assert fresh.outcomes(*WISHES)["site-db"] == "nothing to do"
+    assert fresh.all()["calls"] == "restart jobcentersv\n" and os.listdir(fresh.site.directory) == []
 
 
 # -- kill -9 at every step -----------------------------------------------------------------------------------------------------------------

@@ -40,6 +40,8 @@ STATEFILE, RECORD, LOCK, LOG = ("agent/cjc_agent/tools/%s.py" % tool for tool in
 WRAPPER = "ocf/jobcenter"
 ORIGIN, CLUSTERPRO = "agent/cjc_agent/frontends/origin.py", "agent/cjc_agent/frontends/clusterpro.py"
 CONF, RENDER = "agent/cjc_agent/settings/conf_file.py", "agent/cjc_agent/operator/render.py"
+DAEMON_CONF, SAVED, CIB = "agent/cjc_agent/settings/daemon_conf.py", "agent/cjc_agent/operator/saved.py", "agent/cjc_agent/operator/cib.py"
+DOCTOR, CLUSTER = "agent/cjc_agent/operator/doctor.py", "agent/cjc_agent/operator/checks/cluster.py"
 REPLACE, EDITOR, INIT = "agent/cjc_agent/tools/replace.py", "agent/cjc_agent/operator/conf.py", "agent/cjc_agent/operator/init.py"
 
 MUTANTS = (
@@ -431,4 +433,42 @@ MUTANTS = (
     Mutant("the disk is unmounted under a cjcmksite whose init was killed", INIT,
            "if calls:", "if False:",
            agent("init", "cjcmksite_outlives_an_init_that_was_killed")),
+    # -- doctor: what is found in daylight, and refused at night
+    Mutant("a site is started on another site's DB, or at a port nobody monitors", SITE,
+           "if result.ok and result.output:\n            raise LayerError(result.output)", "if False:\n            raise LayerError(result.output)",
+           unit("layers/site", "a_site_db_that_says_otherwise_is_not_started_on") + agent("refused", "the_site_db_of_another_site", "ports")),
+    Mutant("a site is started with another version of JobCenter", SITE,
+           'if code == "0" and self._settings.version:', "if False:",
+           unit("layers/site", "another_version_is_5_and_an_unknown_one_a_warning") + agent("refused", "another_version")),
+    Mutant("a running site is refused for what was edited for its next start", SITE,
+           "            if self._runs(deadline.share(0.5)):\n                return False\n",
+           "            self._refuse_wrong_site_db(deadline)\n            if self._runs(deadline.share(0.5)):\n                return False\n",
+           agent("refused", "a_running_site_is_never_refused")),
+    Mutant("a note that others can write says whose site DB it is", "agent/cjc_agent/settings/site_db.py",
+           "if statefile.writable_by_others(os.fstat(descriptor)):", "if False:",
+           unit("settings/site_db", "what_somebody_else_can_have_written_is_not_believed")),
+    Mutant("the common file wins over the site's own", DAEMON_CONF,
+           "LAYERS = {LOCAL: (COMMON, LOCAL), SITE: (COMMON, SITE)}", "LAYERS = {LOCAL: (LOCAL, COMMON), SITE: (SITE, COMMON)}",
+           unit("settings/daemon_conf", "what_counts", "ports_that_a_start_refuses")),
+    Mutant("an edit takes the comment behind the value with it", DAEMON_CONF,
+           "self.data[entry.end:]", 'self.data[self.data.find(b"\\n", entry.end):]',
+           unit("settings/daemon_conf", "set")),
+    Mutant("a check that fails ends the doctor", DOCTOR,
+           "except Exception as error:", "except ZeroDivisionError if False else () as error:",
+           unit("operator/doctor", "a_check_that_fails_is_a_finding_and_the_others_go_on")),
+    Mutant("what the doctor has found moves the terminal's cursor", DOCTOR,
+           "words, why, remedy = map(one_line, finding.words(language))", "words, why, remedy = finding.words(language)",
+           unit("operator/doctor", "nothing_that_is_found_moves_the_terminal_s_cursor")),
+    Mutant("a fence device that is switched off is fencing", CIB,
+           'return False\n        devices =', 'pass\n        devices =',
+           unit("operator/cib", "fencing")),
+    Mutant("the whole timeout counts, though the agent may not use all of it", CLUSTER,
+           "left = budget(values.duration(given[action]))", "left = values.duration(given[action])",
+           unit("operator/checks_cluster", "what_counts_is_what_the_agent_may_use_of_the_timeout")),
+    Mutant("a saved node tells the values of `environment`", SAVED,
+           'found["environment"] = "%s (digest', 'found[""] = "%s (digest',
+           agent("compare", "no_secret_is_in_it_and_it_is_for_root_alone")),
+    Mutant("a node is saved over anybody's file", SAVED,
+           "except NotSaved:\n            raise", "except ZeroDivisionError:\n            raise",
+           agent("compare", "it_is_never_written_over_anything_else")),
 )

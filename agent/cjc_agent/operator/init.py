@@ -20,9 +20,10 @@ from cjc_agent.tools.lock import Busy, Lock
 
 # how a step ended; GOOD: one that only looks; PLANNED: --dry-run
 DONE, GOOD, NOTHING, LEFT_OUT, PLANNED, FAILED = "done", "good", "nothing to do", "left out", "not done (--dry-run)", "failed"
+MAKER = "cjcmksite"
 SITE_STEPS = ("site-db", "note", "site-conf")
 FATAL = (checks.LOCAL_HAS_VIP, checks.TAKES_ALL)  # a local site like that keeps the cluster site from starting, whoever made it so
-WAITING, MAKING, UNMOUNTING, RESTARTING = 1.0, 120.0, 4.0, 90.0  # seconds for another action to end, cjcmksite, umount, systemctl
+WAITING, CALLING, MAKING, UNMOUNTING, RESTARTING = 1.0, 3.0, 120.0, 4.0, 90.0  # seconds for another action, another call, cjcmksite, umount, systemctl
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,7 @@ class Init:
 
     def _check(self) -> None:
         def check() -> Sequence[str]:
+            self._wait_for_calls()
             verdict = actions.validate(self.node.request, 10)
             if not verdict.good:
                 raise conf.Failed(verdict.reason)
@@ -197,6 +199,15 @@ class Init:
                 raise conf.Failed("; ".join(map(conf.words_of, wrong)))
             return []
         self._step("check", "check the parameters, and licence, cjcpw and cjcmksite of this node", check, looks=True)
+
+    def _wait_for_calls(self) -> None:
+        """Wait for a cjcmksite whose init was killed: were the disk unmounted now, it would go on on the node's own. Raise conf.Failed.
+
+        A monitor's status call looks the same, and ends soon.
+        """
+        calls = processes.wait_gone(self.node.stack.site.census().calls.values(), self.node.deadline.part(CALLING))
+        if calls:
+            raise conf.Failed("an earlier call of JobCenter's commands still runs: wait for it to end: %s" % processes.describe(calls))
 
     def _disk(self) -> bool:
         """See to the disk; return whether it is here, or would be."""
@@ -248,7 +259,7 @@ class Init:
 
     def _site_db(self) -> None:
         settings = self.settings
-        paths = values.programs_of("cjcmksite", settings.nqs_home)
+        paths = values.programs_of(MAKER, settings.nqs_home)
         what = "make the site DB: NQS_SITE=%s cjcmksite -d %s -n %s" % (settings.site, settings.site_db, settings.site)
         if self._unseen:
             self._step("site-db", what + ", if none is there", list)
@@ -288,11 +299,8 @@ class Init:
 
     def _make(self, paths: Sequence[str]) -> Sequence[str]:
         settings, node = self.settings, self.node
-        calls = node.stack.site.census().calls
-        if calls:
-            raise conf.Failed("an earlier call still runs: wait for it to end: %s" % processes.describe(calls.values()))
         environment = child_environment.make(settings, call=True)
-        result = node.stack.runner.run("cjcmksite", list(paths), ["-d", settings.site_db, "-n", settings.site], node.deadline.part(MAKING), environment)
+        result = node.stack.runner.run(MAKER, list(paths), ["-d", settings.site_db, "-n", settings.site], node.deadline.part(MAKING), environment)
         if not result.ok:
             raise conf.Failed(result.words("correct what it says"))
         found, words = self._seen_site_db()
