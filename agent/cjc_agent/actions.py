@@ -346,6 +346,7 @@ def start(request: Request) -> Verdict:
     """Bring the site up; good only when a monitor would now say that it runs. A failed start takes down what it brought up."""
     from cjc_agent.tools.history import START, Clock
     clock = Clock(START)
+    clock.begin("check")
     verdict = validate(request, 10)
     if verdict.good:
         verdict = _start_alone(request, clock)

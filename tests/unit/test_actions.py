@@ -743,10 +743,10 @@ def test_a_start_and_a_stop_are_noted_with_their_steps(on, noted):
     stack = stack_of()
     stack.site.found = True
     assert on(actions.stop, stack).good
-    assert noted() == [("start", GOOD, "lock disk vip site", False), ("stop", GOOD, "lock site disk", False)]
+    assert noted() == [("start", GOOD, "check lock disk vip site", False), ("stop", GOOD, "lock site disk", False)]
 
 
-@pytest.mark.parametrize("where, steps", [("disk", "lock disk take down"), ("vip", "lock disk vip take down"), ("site", "lock disk vip site take down")])
+@pytest.mark.parametrize("where, steps", [("disk", "check lock disk take down"), ("vip", "check lock disk vip take down"), ("site", "check lock disk vip site take down")])
 def test_a_failed_start_is_noted_with_its_reason(on, noted, state_folder, where, steps):
     stack = stack_of(disk=S, site=S, vip=S if where == "vip" else R, recorded=False)
     if where != "vip":
@@ -758,13 +758,13 @@ def test_a_failed_start_is_noted_with_its_reason(on, noted, state_folder, where,
 def test_a_start_of_a_running_site_is_idle(on, noted):
     stack = stack_of()
     stack.site.start, stack.is_told_otherwise = lambda deadline, note, disk_was_up: False, lambda: False
-    assert on(actions.start, stack).good and noted() == [("start", GOOD, "lock disk vip site", True)]
+    assert on(actions.start, stack).good and noted() == [("start", GOOD, "check lock disk vip site", True)]
 
 
-def test_a_refused_start_is_noted_without_steps(request_of, noted, state_folder):
+def test_a_refused_start_is_noted(request_of, noted, state_folder):
     assert actions.start(request_of(port="x")).outcome == MISCONFIGURED
     assert actions.start(request_of(site="bad name")).outcome == MISCONFIGURED, "nobody could look for it"
-    assert noted() == [("start", MISCONFIGURED, "", False)] and "parameter port" in history.load(str(state_folder), "jobsiteA")[0].reason
+    assert noted() == [("start", MISCONFIGURED, "check", False)] and "parameter port" in history.load(str(state_folder), "jobsiteA")[0].reason
     assert os.listdir(state_folder) == ["cjc-jobsiteA.history"]
 
 
@@ -774,7 +774,7 @@ def test_an_action_that_waited_for_the_lock_in_vain_is_noted(on, noted, monkeypa
     monkeypatch.setattr(Lock, "take", busy)
     for action in (actions.start, actions.stop):
         assert not on(action, stack_of()).good
-    assert noted() == [("start", FAILED, "lock", False), ("stop", FAILED, "lock", False)]
+    assert noted() == [("start", FAILED, "check lock", False), ("stop", FAILED, "lock", False)]
 
 
 @pytest.mark.parametrize("was_here, expected", [

@@ -194,7 +194,7 @@ def _record_words(found: Optional[dict[str, Any]], doubt: str) -> str:
     if found is None:
         return doubt or "none: not started on this node, or stopped since"
     started = "started by %s" if found["finished"] else "a start by %s did not finish"
-    return "%s, %d of its %d daemons live" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"])
+    return "%s, %d of %d recorded processes live" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"])
 
 
 def _settings_lines(seen: dict[str, Any]) -> list[str]:

@@ -15,10 +15,11 @@ from cjc_agent.tools.startup import blind, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Optional
 
     from cjc_agent.operator.cib import Cib
+    from cjc_agent.operator.node import Node
     from cjc_agent.settings.conf_file import Conf
 
 GOOD, BAD, USAGE = 0, 1, 2
@@ -113,6 +114,18 @@ def request_of(source: Source, seconds: float, verbose: bool = False) -> Request
         raise WrongUsage(blindness)
     log = Log("cjc-agent", {"HA_debug": "1" if verbose else "0"})
     return Request(source.given, Deadline(seconds), log, actions.state_folder(), source.resource or (source.conf.path if source.conf else ""), source.conf)
+
+
+def looker(source: Source, seconds: float) -> Callable[[], Node]:
+    """Return a function that takes a fresh look at the node, with that time for it. It raises WrongUsage for parameters that are not right."""
+    from cjc_agent.operator.node import Node
+
+    def look() -> Node:
+        request = request_of(source, seconds)
+        if request.complaints:
+            raise WrongUsage(*request.complaints)
+        return Node(request, source.resource, (), source.cib)
+    return look
 
 
 def settled(options: argparse.Namespace) -> None:

@@ -5,12 +5,14 @@ import argparse
 import json
 import sys
 
-from cjc_agent.frontends.verbs.common import BAD, GOOD, WrongUsage, need_root, request_of, settled, site_options, source_of
+from cjc_agent.frontends.verbs.common import BAD, GOOD, WrongUsage, looker, need_root, settled, site_options, source_of
 from cjc_agent.settings.daemon_conf import FILES, LOCAL, SITE
 from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cjc_agent.operator.conf import Edit
     from cjc_agent.operator.node import Node
 
@@ -43,14 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.what == "set":
         need_root("conf set")
     settled(options)
-    source = source_of(options)
-
-    def look() -> Node:
-        from cjc_agent.operator.node import Node
-        request = request_of(source, SECONDS)
-        if request.complaints:
-            raise WrongUsage(*request.complaints)
-        return Node(request, source.resource, (), source.cib)
+    look = looker(source_of(options), SECONDS)
     try:
         if options.what == "set":
             return _set(options, look)
@@ -85,7 +80,7 @@ def _show(options: argparse.Namespace, node: Node) -> int:
     return GOOD
 
 
-def _set(options: argparse.Namespace, look) -> int:  # type: ignore[no-untyped-def]
+def _set(options: argparse.Namespace, look: Callable[[], Node]) -> int:
     from cjc_agent.operator import conf
     values = conf.assignments(options.values)
     which = options.which or conf.file_for(list(values))

@@ -6,13 +6,12 @@ import json
 import shlex
 import sys
 
-from cjc_agent.frontends.verbs.common import BAD, GOOD, TABLE, WrongUsage, need_root, parameters_of, request_of, settled, site_options, source_of
+from cjc_agent.frontends.verbs.common import BAD, GOOD, TABLE, WrongUsage, looker, need_root, parameters_of, settled, site_options, source_of
 from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cjc_agent.operator.init import Step
-    from cjc_agent.operator.node import Node
 
 SUMMARY = "from nothing to a site: make the site DB, write the daemon.conf of site and node; run again it changes nothing"
 SECONDS = 300.0  # for each step, at most
@@ -38,14 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from cjc_agent.operator import init as steps
     need_root("init")
     settled(options)
-    source = source_of(options)
-
-    def look() -> Node:
-        from cjc_agent.operator.node import Node
-        request = request_of(source, SECONDS)
-        if request.complaints:
-            raise WrongUsage(*request.complaints)
-        return Node(request, source.resource, (), source.cib)
+    look = looker(source_of(options), SECONDS)
     wishes = steps.Wishes(options.mount, options.local_daemon, options.local_ipaddress, options.ipcheck_off, options.restart or options.yes_restart,
                           options.yes_restart)
     begun, ended = (_silent, _silent) if options.json else (_begun, _ended)
