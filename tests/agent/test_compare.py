@@ -87,13 +87,15 @@ def test_what_is_saved(healthy: Healthy, room: pathlib.Path) -> None:
 def test_no_secret_is_in_it_and_it_is_for_root_alone(healthy: Healthy, room: pathlib.Path) -> None:
     path = room / "node1.json"
     licence = "CJC Option\nkey 0123-4567-89ab\nowner Somebody Ltd\n"
-    with text_of(LICENCE, licence), configured(healthy, environment="TOKEN=%s OTHER='%s two'" % (SECRET, SECRET)):
+    with text_of(LICENCE, licence), configured(
+            healthy, environment="TOKEN=%s OTHER='%s two'" % (SECRET, SECRET), options="noatime,password2=%s" % SECRET):
         save(healthy, path)
         save(healthy, path)  # over its own
         path.chmod(0o644)
         save(healthy, path)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600 and path.stat().st_uid == 0
     text = path.read_text()
+    assert "noatime,password2=(not saved)" in text
     assert SECRET not in text and not any(line in text for line in licence.split("\n") if line)
 
 

@@ -1,6 +1,7 @@
 """`cjc-agent doctor --save`: what is known of a node, as a file that can be carried to another one; and reading such a file again.
 
-No secret is in it: of the licence, of commands and of configuration files there is a digest, of `environment` the names and a digest.
+No secret is in it: of the licence, of commands and of configuration files there is a digest, of `environment` the names and a digest, and no
+password of a mount option.
 """
 from __future__ import annotations
 
@@ -138,10 +139,17 @@ def _parameters(node: Node, unknown: dict[str, str]) -> dict[str, str]:
     """What the agent is told. Of the file's own parameters only where a file counts: Pacemaker hands others over."""
     table = parameters.PARAMETERS + (() if node.resource else parameters.CONF_PARAMETERS)
     found = {row.name: node.settings.texts[row.name] for row in table}
+    found["options"] = ",".join(_without_secret(option) for option in found["options"].split(","))
     words = node.settings.environment
     digest = hashlib.pbkdf2_hmac("sha256", "\n".join(words).encode("utf-8", "surrogateescape"), node.settings.site.encode(), ROUNDS).hex()
     found["environment"] = "%s (digest of the values %s)" % (" ".join(word.partition("=")[0] for word in words), digest) if words else ""
     return found
+
+
+def _without_secret(option: str) -> str:
+    """A mount option as it is, unless it is a password (mount.cifs(8))."""
+    name, equals, _ = option.partition("=")
+    return name + "=(not saved)" if equals and "pass" in name.lower() else option
 
 
 def _daemon_conf(node: Node, site: str) -> dict[str, str]:
