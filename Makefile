@@ -73,7 +73,8 @@ lint: $(VENV)/ready  ## ruff, mypy, shellcheck, checkbashisms
 	checkbashisms --posix --force $(SHELL_FILES)
 
 .PHONY: bench
-bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of one monitor, outage of move and power cut (root, Debian; ROUNDS=)
+bench: $(VENV)/ready  ## against Filesystem + IPaddr2 + a start script: cost of one monitor, outage of move and power cut; one doctor (root, Debian; ROUNDS=)
+	@$(LAB) $(VENV)/bin/python tests/bench/doctor.py
 	@$(LAB) $(VENV)/bin/python tests/bench/monitor.py
 	@$(LAB) $(VENV)/bin/python tests/bench/outage.py
 
