@@ -364,3 +364,10 @@ def test_bad_parameters_are_another_rule_s_matter(state_folder, log, monkeypatch
     made = Node(Request(given, Deadline(10), log, str(state_folder), ""))
     for check in disk.GROUP.checks:
         assert [one for one in check(made) if isinstance(one, Finding) and one.rule.id != "CJC308"] == []
+
+
+@pytest.mark.parametrize("fstype, lines", [("efs", []), ("gfs2", []), ("glusterfs", []), ("ocfs2", []), ("xfs", [1])])
+def test_fstab_may_mount_what_every_node_mounts(node, monkeypatch, tmp_path, fstype, lines):
+    (tmp_path / "fstab").write_text("fs-0123456789abcdef0:/ /share %s defaults,_netdev 0 0\n" % fstype)
+    monkeypatch.setattr(disk, "FSTAB", str(tmp_path / "fstab"))
+    assert [place for _, place in found(disk.fstab(node({})))] == ["%s/fstab:%d" % (tmp_path, line) for line in lines]

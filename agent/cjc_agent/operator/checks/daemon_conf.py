@@ -35,7 +35,8 @@ WRITABLE = GROUP.rule(
     "CJC104", WARNING,
     ("the %(which)s daemon.conf can be written by others (mode %(mode)s, uid %(uid)s)", "%(which)s の daemon.conf が他のユーザから書き込み可能です（モード %(mode)s、uid %(uid)s）"),
     ("Anybody may change port and addresses, and it shows at the next failover only.", "誰でもポートやアドレスを変更でき、その影響は次のフェイルオーバで初めて現れます。"),
-    ("chown root, chmod go-w", "chown root と chmod go-w を実行してください。"))
+    ("chmod go-w, and chown to root, or to the user of the parameter `user` for the site's own file.",
+     "chmod go-w を実行し、所有者を root（サイト用はパラメータ `user` のユーザでも可）に変更してください。"))
 MISSPELT = GROUP.rule(
     "CJC105", WARNING,
     ("unknown key %(key)s: did you mean %(nearest)s?", "未知のキー %(key)s: %(nearest)s の誤りではありませんか"),
@@ -156,7 +157,8 @@ def files(node: Node) -> Iterator[Found]:
             yield NO_FILE(seen.path, which=which)
         elif seen.data is None:
             yield UNREADABLE(seen.path, which=which, error=seen.error or "too large")
-        if seen.is_file and seen.others_write:
+        by_the_user = which == SITE and node.user.ok and node.user.output == str(seen.uid)  # the site's own: root's, it could not read it
+        if seen.is_file and seen.others_write and not (by_the_user and not seen.mode & 0o022):
             yield WRITABLE(seen.path, which=which, mode="%04o" % (seen.mode & 0o7777), uid=seen.uid)
     for which, file in node.files.items():
         first: dict[str, int] = {}

@@ -18,6 +18,7 @@ FSTAB = "/etc/fstab"
 EFS_OPTIONS = {"nfsvers": "4.1", "rsize": "1048576", "wsize": "1048576", "hard": "", "timeo": "600", "retrans": "2",
                "noresvport": ""}  # Amazon EFS user guide, recommended mount options; amazon-efs-utils' mount helper sets the same
 CONTAINERS = ("_member", "crypto_LUKS", "swap")  # how blkid's types of what is no file system end
+FOR_ALL_NODES = ("efs", "glusterfs", "gfs2", "ocfs2")  # as fstab calls what several nodes may mount at once, besides mountinfo.NETWORK
 RECOVERY = ("hard", "soft", "softerr")  # nfs(5): what a client does when the server does not answer; the last one given counts
 
 NO_SITE_DB = GROUP.rule(
@@ -228,7 +229,7 @@ def the_mount_point(node: Node) -> Iterator[Found]:
 
 @GROUP.check
 def fstab(node: Node) -> Iterator[Found]:
-    """Whether this node mounts the disk by itself. A network file system that every node mounts (`device` empty) may be mounted at boot."""
+    """Whether this node mounts the disk by itself. What every node mounts (`device` empty), NFS or GFS2 say, may be mounted at boot."""
     data = node.look([FSTAB])[FSTAB].data
     for line, words in enumerate((data or b"").decode("utf-8", "surrogateescape").split("\n"), 1):
         entry = [mountinfo.plain(word) for word in words.split()]
@@ -236,7 +237,7 @@ def fstab(node: Node) -> Iterator[Found]:
             continue
         spec, point, fstype, options = (*entry, "auto", "defaults")[:4]
         by_itself = "noauto" not in options.split(",") or "x-systemd.automount" in options.split(",")
-        for_all = not node.settings.device and _is_network(fstype)
+        for_all = not node.settings.device and (_is_network(fstype) or fstype in FOR_ALL_NODES)
         if by_itself and not for_all and (_is_its_mount_point(node, "/" + point.strip("/")) or _is_its_device(node, spec)):
             yield AUTOMATIC("%s:%d" % (FSTAB, line), what="%s (%s)" % (point, spec), options=options)
 
