@@ -4,6 +4,8 @@ from __future__ import annotations
 from cjc_agent.tools.command import Runner
 from cjc_agent.tools.deadline import Deadline
 
+WARNINGS = ("warning: ", "error: ", "dpkg-query: ", " ")  # how lines begin that are no answer
+
 
 def owner(path: str, runner: Runner, deadline: Deadline) -> tuple[str, str]:
     """Given a file's path, return the (name, version) of the package that it was installed with, ("", "") when none is known.
@@ -11,12 +13,19 @@ def owner(path: str, runner: Runner, deadline: Deadline) -> tuple[str, str]:
     rpm's version is VERSION-RELEASE; dpkg's is as it prints it. A manager that does not answer in time knows nothing.
     """
     said = runner.tool(["rpm", "-qf", "--queryformat", "%{NAME} %{VERSION}-%{RELEASE}\\n", path], deadline)
-    words = said.output.strip().split("\n")[0].split(" ")
+    words = _answer(said.output).split(" ")
     if said.ok and len(words) == 2:
         return words[0], words[1]
     said = runner.tool(["dpkg-query", "-S", path], deadline)
-    name = said.output.partition(": ")[0].split(",")[0].strip() if said.ok else ""
+    name = _answer(said.output).partition(": ")[0].split(",")[0].strip() if said.ok else ""
     if not name or " " in name:
         return "", ""
     said = runner.tool(["dpkg-query", "-W", "-f", "${Version}\\n", name], deadline)
-    return (name.partition(":")[0], said.output.strip().split("\n")[0]) if said.ok and said.output.strip() else ("", "")
+    answer = _answer(said.output)
+    return (name.partition(":")[0], answer) if said.ok and answer else ("", "")
+
+
+def _answer(output: str) -> str:
+    """The first line that is no warning (dpkg's go on in lines with a space in front): both managers carry on after one, about an old database say,
+    and what it says, taken for a version, would refuse a start."""
+    return next((line.rstrip() for line in output.split("\n") if line.strip() and not line.startswith(WARNINGS)), "")

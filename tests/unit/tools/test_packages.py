@@ -20,7 +20,8 @@ def answered(output, code=0):
 @pytest.mark.parametrize("output, code, found", [
     ("NECJCsv 16.1-1\n", 0, ("NECJCsv", "16.1-1")), ("NECJCsv 16.1-1\nother 1-1\n", 0, ("NECJCsv", "16.1-1")),
     ("file %s is not owned by any package\n" % PATH, 1, ("", "")), ("error: file %s: No such file or directory\n" % PATH, 1, ("", "")),
-    ("", 0, ("", "")),
+    ("", 0, ("", "")), ("warning: Found bdb_ro Packages database while attempting sqlite backend\nNECJCsv 16.1-1\n", 0, ("NECJCsv", "16.1-1")),
+    ("error: rpmdb\n", 0, ("", "")),
 ])
 def test_rpm(output, code, found):
     script = Script(rpm=answered(output, code))
@@ -34,6 +35,15 @@ def test_rpm(output, code, found):
 def test_dpkg(runner, path, name):
     found = packages.owner(path, runner, Deadline(20))
     assert found[0] == name and bool(found[1]) is bool(name)
+
+
+def test_a_warning_of_dpkg_is_no_version():
+    warned = "dpkg-query: warning: parsing file '/var/lib/dpkg/status' near line 7 package 'x':\n 'Version' field value 'y': invalid character\n"
+
+    class Dpkg:
+        def tool(self, words, deadline):
+            return answered("", NOT_FOUND) if words[0] == "rpm" else answered(warned + ("necjcsv:amd64: %s\n" % PATH if words[1] == "-S" else "16.1-1\n"))
+    assert packages.owner(PATH, Dpkg(), Deadline(5)) == ("necjcsv", "16.1-1")
 
 
 def test_who_does_not_answer_knows_nothing():
