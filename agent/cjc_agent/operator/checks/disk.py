@@ -80,8 +80,10 @@ TWICE = GROUP.rule(
     "CJC309", ERROR,
     ("%(device)s is answered by several devices: %(paths)s", "%(device)s に複数のデバイスが該当します: %(paths)s"),
     ("Nobody can tell which is the right one: the start on this node is refused.", "どれが正しいか判断できないため、このノードでの起動は拒否されます。"),
-    ("Give the copy another label or UUID (e2label, tune2fs -U random), detach it, or name the disk by /dev/disk/by-id in `device`.",
-     "コピー側のラベルまたは UUID を変更する（e2label、tune2fs -U random）か切り離すか、`device` に /dev/disk/by-id を指定してください。"))
+    ("Compare them first: lsblk -o NAME,WWN,SERIAL. The same: paths of one disk; start multipathd, and change nothing on the disk. Not the same: detach "
+     "the copy, give the copy alone another label or UUID (e2label, tune2fs -U random), or name the disk by /dev/disk/by-id in `device`.",
+     "まず lsblk -o NAME,WWN,SERIAL で比較してください。同一なら 1 台のディスクへの複数パスなので、multipathd を起動し、ディスクには変更を加えないでください。"
+     "異なる場合は、コピー側を切り離すか、コピー側だけのラベルまたは UUID を変更する（e2label、tune2fs -U random）か、`device` に /dev/disk/by-id を指定してください。"))
 BAD_FILE_SYSTEM = GROUP.rule(
     "CJC310", ERROR,
     ("file system on %(device)s: found %(found)s, wanted %(wanted)s", "%(device)s のファイルシステム: 検出 %(found)s、期待 %(wanted)s"),
