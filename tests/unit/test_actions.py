@@ -746,7 +746,8 @@ def test_a_start_and_a_stop_are_noted_with_their_steps(on, noted):
     assert noted() == [("start", GOOD, "check lock disk vip site", False), ("stop", GOOD, "lock site disk", False)]
 
 
-@pytest.mark.parametrize("where, steps", [("disk", "check lock disk take down"), ("vip", "check lock disk vip take down"), ("site", "check lock disk vip site take down")])
+@pytest.mark.parametrize("where, steps", [("disk", "check lock disk take down"), ("vip", "check lock disk vip take down"),
+                                          ("site", "check lock disk vip site take down")])
 def test_a_failed_start_is_noted_with_its_reason(on, noted, state_folder, where, steps):
     stack = stack_of(disk=S, site=S, vip=S if where == "vip" else R, recorded=False)
     if where != "vip":

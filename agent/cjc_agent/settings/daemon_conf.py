@@ -218,6 +218,8 @@ def port_complaint(settings: Settings) -> str:
             continue
     found = effective(SITE, files)["listen_port"]
     port = port_of(found)
+    if not found.value:  # JobCenter may take it for not set
+        return ""
     if port is None:
         return "%s: listen_port=%s is no TCP port: give 1 to 65535 - %s" % (BAD_PORT, found.value, found.place)
     if settings.port and port != settings.port:
