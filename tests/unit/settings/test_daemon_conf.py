@@ -162,7 +162,8 @@ def test_the_nearest_known_key(key, like):
 @pytest.mark.parametrize("common, site, port, words", [
     (None, None, "", ""), ("listen_port=20817\n", None, "", ""), ("listen_port=20817\n", None, "20816", "CJC115: listen_port=20817, but `port` is 20816"),
     ("listen_port=20817\n", "listen_port=20816\n", "20816", ""), ("listen_port=x\n", "listen_port=20816\n", "20816", ""),
-    ("listen_port=\n", None, "20816", ""), ("listen_port=70000\n", None, "", "CJC113: listen_port=70000 is no TCP port"), (None, None, "20817", "- the default"),
+    ("listen_port=\n", None, "20816", ""),
+    ("listen_port=70000\n", None, "", "CJC113: listen_port=70000 is no TCP port"), (None, None, "20817", "- the default"),
 ])
 def test_ports_that_a_start_refuses(homes, common, site, port, words):
     home, site_db = homes(common, site)
