@@ -232,6 +232,8 @@ def test_during_a_slow_start_or_stop_and_a_hung_one(server: Server, name: str, f
     server.configure(**server.site.faults(fault))
     script = server.begin(name, CLP_EVENT="START")
     call = "stop" if name == "stop.sh" else "start"
+    lock = server.site.state / ("cjc-%s.lock" % server.site.name)
+    wait_until(lambda: lock.exists() and lock.read_text().startswith("%d " % script.pid))
     wait_until(lambda: any(pid not in server.site.daemons().values() for pid in server.site.processes()))
     answer = server.call("genw.sh")
     assert answer.code == 0 and "INFO: cjc-agent monitor %s: %s (pid %d) has been at work on site" % (server.site.name, call, script.pid) in answer.said

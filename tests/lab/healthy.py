@@ -49,17 +49,19 @@ class Healthy:
     """The node: a site of the simulator with its files, package, unit and names as they should be. It runs here, unless `standby` was called."""
 
     def __init__(self, folder: pathlib.Path) -> None:
+        self.undo = contextlib.ExitStack()
         install_package(folder, VERSION)
-        UNIT.write_text("[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+        self.undo.enter_context(text_of(
+            UNIT, "[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"))
         systemctl("enable")
+        self.undo.callback(systemctl, "disable")
         PROMOTE.write_text("1")  # as systemd has it (sysctl.d/50-default.conf): with the VIP the other addresses of its network would go
         self.site = Site(folder)
         self.conf = folder / "site.conf"
         self.caller: list[str] = []  # a command that runs the agent: `env NAME=value` ...
         self.base = self.site.vip.rpartition(".")[0] + ".250"  # an address of this node's own in the VIP's network
         subprocess.run(["ip", "addr", "add", self.base + "/24", "dev", LINK], check=True)
-        LOCAL.write_text("# local site only\nlocal_daemon=SITE\nipaddress=%s\n" % self.base)
-        self.undo = contextlib.ExitStack()
+        self.undo.enter_context(text_of(LOCAL, "# local site only\nlocal_daemon=SITE\nipaddress=%s\n" % self.base))
         self.vip_name = self.site.name + "-vip"
         self.names = self.name_service()
         self.configure()

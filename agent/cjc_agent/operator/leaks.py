@@ -29,7 +29,7 @@ def find(patterns: tuple[str, ...]) -> dict[str, int]:
     """Given one of the four tuples above, return file -> the first line in it that sets NQS_SITE."""
     judge = {ASSIGNMENTS: _assigned, UNITS: _by_systemd}.get(patterns, _exported)
     found: dict[str, int] = {}
-    for path in dict.fromkeys(os.path.realpath(path) for pattern in patterns for path in glob.glob(pattern) if not path.endswith(NO_LONGER)):
+    for path in dict.fromkeys(os.path.realpath(path) for pattern in patterns for path in sorted(glob.glob(pattern)) if not path.endswith(NO_LONGER)):
         for place, line in judge(path, _text(path)):
             found.setdefault(os.fsencode(place).decode("utf-8", "replace"), line)
     return found
@@ -115,7 +115,7 @@ def _by_systemd(path: str, text: str) -> Iterator[tuple[str, int]]:
             if any(word.split("=")[0] == NAME for word in _words(value)):
                 yield path, number
         elif key == "EnvironmentFile":
-            for file in glob.glob(value.lstrip("-")):
+            for file in sorted(glob.glob(value.lstrip("-"))):
                 yield from _assigned(file, _text(file))
 
 
