@@ -142,7 +142,7 @@ def _complaints(which: str, key: str, value: str) -> Iterator[str]:
         yield _unknown(key)
         return
     if which not in known.files:
-        yield "%s does not belong into %s: it is for --in %s" % (key, NAMES[which], "|".join(known.files))
+        yield "%s does not belong in %s: it is for --in %s" % (key, NAMES[which], "|".join(known.files))
     try:
         known.check(value)
     except ValueError as error:

@@ -63,7 +63,7 @@ def test_several_keys_are_one_edit(make):
     with pytest.raises(Refused) as caught:
         conf.plan(node, "local", {"ipaddress": "x", "local_daemon": "on", "ipcheck": "OFF"})
     assert [words.split(":")[0] for words in caught.value.args] == [
-        "ipaddress", "local_daemon", "ipcheck does not belong into the local site's own file"], "all that is wrong, at once"
+        "ipaddress", "local_daemon", "ipcheck does not belong in the local site's own file"], "all that is wrong, at once"
 
 
 @pytest.mark.parametrize("texts, which, values, rule", [

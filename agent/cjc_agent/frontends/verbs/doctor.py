@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     from cjc_agent.operator import doctor
     from cjc_agent.operator.node import Node
     need_root("doctor")
-    caller_site = os.environ.pop(CALLER_SITE, "") or os.environ.pop("NQS_SITE", "")  # no child of ours gets it
+    handed, own = os.environ.pop(CALLER_SITE, ""), os.environ.pop("NQS_SITE", "")  # no child of ours gets either
+    caller_site = handed or own
     save = os.path.abspath(options.save) if options.save else ""
     source = source_of(options)
     node = Node(request_of(source, SECONDS), source.resource, _peers(options.peer), source.cib, caller_site)

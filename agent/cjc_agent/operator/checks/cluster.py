@@ -62,7 +62,7 @@ LEFT_OUT = GROUP.rule(
 OTHER_LICENCE = GROUP.rule(
     "CJC610", WARNING,
     ("the licence file is not the same on all nodes", "ライセンスファイルがノード間で異なります"),
-    ("All nodes need the same licence (seed): what one may do, another may not.", "ライセンスは全ノード同一でなければなりません。引き継ぎ後に使えない機能が生じる可能性があります。"),
+    ("All nodes need the same licence: what one may do, another may not.", "ライセンスは全ノード同一でなければなりません。引き継ぎ後に使えない機能が生じる可能性があります。"),
     ("Register the same licence on all nodes with jclicreg.", "全ノードで同じライセンスを jclicreg により登録してください。"))
 OTHER_COMMANDS = GROUP.rule(
     "CJC611", WARNING,

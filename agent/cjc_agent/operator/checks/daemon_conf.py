@@ -55,14 +55,14 @@ DUPLICATE = GROUP.rule(
     ("Remove one of the two lines.", "どちらかの行を削除してください。"))
 MISPLACED = GROUP.rule(
     "CJC108", WARNING,
-    ("%(key)s does not belong into the %(which)s daemon.conf: it is for %(files)s", "%(key)s は %(which)s の daemon.conf の項目ではありません（対象: %(files)s）"),
+    ("%(key)s does not belong in the %(which)s daemon.conf: it is for %(files)s", "%(key)s は %(which)s の daemon.conf の項目ではありません（対象: %(files)s）"),
     ("It is ignored, or it holds for the local and for the cluster site at once.", "無視されるか、ローカルサイトとクラスタサイトの両方に効いてしまいます。"),
     ("Move the line to where it belongs.", "本来のファイルへ移してください。"))
 LOCAL_ONLY = GROUP.rule(
     "CJC109", WARNING,
     ("local_daemon=SITE stands in the cluster site's daemon.conf: it is the local site's setting", "クラスタサイトの daemon.conf に local_daemon=SITE があります（ローカルサイト用の設定です）"),
     ("It travels with the disk, and speaks on every node for the local daemons there.", "ディスクと共に移動し、移動先すべてのノードでローカルデーモンの動作を変えてしまいます。"),
-    ("Write OFF there, as in the seed's example, or remove the line; set local_daemon in the local file.",
+    ("Write OFF there, as in the example of docs/configuration.md, or remove the line; set local_daemon in the local file.",
      "そこでは OFF とするか行を削除し、local_daemon はローカルのファイルで設定してください。"))
 NO_ADDRESS = GROUP.rule(
     "CJC110", ERROR,

@@ -47,7 +47,7 @@ NO_MAKER = GROUP.rule(
 VERSION_UNKNOWN = GROUP.rule(
     "CJC209", WARNING,
     ("JobCenter's version is not known: no package that is installed owns %(command)s", "JobCenter のバージョンが不明です（%(command)s を含むパッケージがありません）"),
-    ("All nodes need the very same version (seed); here nobody can tell, and `version` cannot be held against it.",
+    ("All nodes need the very same version; here nobody can tell, and `version` cannot be held against it.",
      "全ノードでバージョンの完全一致が必要ですが、このノードでは確認できず、`version` との照合もできません。"),
     ("Install JobCenter from its package, the same one on all nodes; compare by hand meanwhile.",
      "全ノードで同じパッケージから導入してください。それまでは手作業で照合してください。"))
