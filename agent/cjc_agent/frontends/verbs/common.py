@@ -77,10 +77,7 @@ def source_of(options: argparse.Namespace, whole: bool = True) -> Source:
     do. Raise WrongUsage."""
     given = parameters_of(options)
     if options.conf:
-        conf = conf_file.read(os.path.abspath(options.conf))
-        if conf.errors and whole:
-            raise WrongUsage(*conf.errors)
-        return Source({**conf.values, **given}, conf)
+        return _from_file(os.path.abspath(options.conf), given, whole)
     from cjc_agent.operator import cib
     if not options.resource and given.get("site"):
         return Source(given)
@@ -99,12 +96,16 @@ def source_of(options: argparse.Namespace, whole: bool = True) -> Source:
         return Source({**found.resources[name].parameters, **given}, None, name, found)
     paths = conf_file.all_files()
     if not names and len(paths) == 1:
-        conf = conf_file.read(paths[0])
-        if conf.errors and whole:
-            raise WrongUsage(*conf.errors)
-        return Source({**conf.values, **given}, conf)
+        return _from_file(paths[0], given, whole)
     choice = ["--resource " + one for one in names] + ["--conf " + path for path in paths]
     raise WrongUsage("which site is meant? give one of: %s" % (", ".join(choice) or "--conf FILE, --resource NAME, --site NAME --site_db PATH"))
+
+
+def _from_file(path: str, given: Mapping[str, str], whole: bool) -> Source:
+    conf = conf_file.read(path)
+    if conf.errors and whole:
+        raise WrongUsage(*conf.errors)
+    return Source({**conf.values, **given}, conf)
 
 
 def request_of(source: Source, seconds: float, verbose: bool = False) -> Request:
