@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_INSTALLED, NOT_PERMITTED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
 from faults.ways import ended, given, moved_away, simulator
+from lab.healthy import both
 from lab.neighbours import CROWD, LISTEN, end_crowd, python
 from lab.site import NQS_HOME, Answer, Site, all_processes, wait_until
 
@@ -174,15 +175,6 @@ def started_by_hand(site: Site) -> Iterator[None]:
     site.mount()
     site.simulator("cjcpw", "start")
     yield
-
-
-@contextlib.contextmanager
-def both(*ways: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-    """One way after the other, and back."""
-    with contextlib.ExitStack() as stack:
-        for way in ways:
-            stack.enter_context(way)
-        yield
 
 
 @contextlib.contextmanager
