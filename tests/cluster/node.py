@@ -17,6 +17,7 @@ from cluster import network
 from cluster.observer import mounted_devices
 from lab import disk, mmp
 from lab.run_in_node import UNSHARE
+from lab.site import just_forked
 
 INIT = pathlib.Path(__file__).with_name("init.py")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8", "TERM": os.environ.get("TERM", "dumb")}
@@ -192,11 +193,11 @@ class Node:
         return found
 
     def pids(self, name: str) -> list[int]:
-        """Processes of that name on the node, as the room sees them."""
+        """Processes of that name on the node, as the room sees them; without the children that will have another one in a moment."""
         found = []
         for pid in self.processes():
             try:
-                if pathlib.Path("/proc/%d/comm" % pid).read_text().strip() == name:
+                if pathlib.Path("/proc/%d/comm" % pid).read_text().strip() == name and not just_forked(pid, name):
                     found.append(pid)
             except OSError:
                 continue

@@ -27,8 +27,9 @@ class Untouched:
         if kind is not None:
             return
         self._drill.wait_serving(self.node.name, self._site)
-        assert daemons(self.node, self._site) == self._daemons
         assert events(self._drill, self._since, self._site, *TELLING) == []
+        now = daemons(self.node, self._site)
+        assert now == self._daemons, "%s: %s have become %s" % (self._site.name, self._daemons, now)
         client = self._drill.client
         assert client.outage(self._site.name, self._since) - client.stall(self._since) < UNTOUCHED_SECONDS
 

@@ -149,7 +149,7 @@ class Site:
 
     def daemons(self) -> dict[str, int]:
         """Name -> pid of the simulator's daemons of this site."""
-        return {name: pid for pid, name in self.processes().items() if name.startswith("jcsim-")}
+        return {name: pid for pid, name in self.processes().items() if name.startswith("jcsim-") and not just_forked(pid, name)}
 
     def popen(self, *command: str, **more: object) -> subprocess.Popen[bytes]:
         """Start a process that the teardown ends."""
@@ -208,6 +208,15 @@ def all_processes() -> dict[int, str]:
 def command_of(pid: int) -> str:
     """The command line of a process, "" when it has gone or cannot be read (see environment_of)."""
     return _contents(pid, "cmdline").replace("\0", " ")
+
+
+def just_forked(pid: int, name: str) -> bool:
+    """Whether a process that had this name has it from its parent: until its exec a job has name and environment of the scheduler that starts it."""
+    try:
+        parent = pathlib.Path("/proc/%d/stat" % pid).read_text().rsplit(")", 1)[1].split()[1]
+        return pathlib.Path("/proc/%s/comm" % parent).read_text().strip() == name
+    except OSError:
+        return False  # ended meanwhile
 
 
 def environment_of(pid: int) -> list[str]:
