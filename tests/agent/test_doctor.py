@@ -67,6 +67,9 @@ def test_a_vip_that_the_cluster_routes_is_in_no_subnet_and_well(healthy: Healthy
     healthy.active()
     with network.own_address_is_single(healthy):
         assert [finding["rule"] for finding in healthy.doctor()["findings"]] == ["CJC401"]
+        accepted = healthy.doctor("--accept", "CJC308", "--accept", "CJC401")  # where nobody can see that it is routed
+        assert accepted["clean"] and [(finding["rule"], finding["severity"]) for finding in accepted["findings"]] == [("CJC401", "info")]
+        assert healthy.call("doctor", "--accept", "CJC302").code == 2
         text = cluster.configuration(healthy).replace("IPaddr2", "aws-vpc-move-ip")
         with cluster.cluster(text):
             assert healthy.doctor()["findings"] == []

@@ -1,7 +1,8 @@
 """`cjc-agent doctor`: all rules on this node, and what to do about what was found."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cjc_agent.operator import rules
@@ -43,8 +44,8 @@ class Report:
         return not self.count(ERROR) and not self.count(WARNING)
 
 
-def examine(node: Node) -> Report:
-    """Check all rules. A check that fails itself is a finding, and the others go on."""
+def examine(node: Node, accepted: Collection[str] = ()) -> Report:
+    """Check all rules; of those that are `accepted` (ids) a warning is a note only. A check that fails itself is a finding, and the others go on."""
     found: dict[str, list[Finding]] = {}
     unchecked: list[Unchecked] = []
     for group in rules.GROUPS:
@@ -54,8 +55,10 @@ def examine(node: Node) -> Report:
                 for one in check(node):
                     if isinstance(one, Unchecked):
                         unchecked.append(one)
-                    elif one not in listed:
-                        listed.append(one)
+                        continue
+                    finding = replace(one, rule=replace(one.rule, severity=INFO)) if one.rule.id in accepted else one
+                    if finding not in listed:
+                        listed.append(finding)
             except Exception as error:
                 listed.append(UNCOMPLETED(check=check.__name__, error="%s: %s" % (type(error).__name__, procfs.words(error))))
     return Report(node, found, unchecked)

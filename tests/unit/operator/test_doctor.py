@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cjc_agent.frontends.verbs import doctor as verb
+from cjc_agent.frontends.verbs.common import WrongUsage
 from cjc_agent.operator import doctor, rules
 from cjc_agent.operator.rule import ENGLISH, ERROR, INFO, JAPANESE, NOT_MOUNTED, SEVERITIES, WARNING, Finding, Group, unchecked
 from cjc_agent.operator.rules import GROUPS, RULES
@@ -62,14 +63,14 @@ def told(monkeypatch):
             for number, (word, group) in enumerate([(INFO, first), (WARNING, second), (ERROR, second)])}
     monkeypatch.setattr(rules, "GROUPS", (first, second))
 
-    def examine(*found, failing=None):
+    def examine(*found, failing=None, accepted=()):
         first.checks[:], second.checks[:] = [lambda node: iter(found[:1])], [lambda node: iter(found[1:])]
         if failing:
             def a_check(node):
                 raise failing
             first.checks.insert(0, a_check)
         settings = SimpleNamespace(site="jobsiteA")
-        return doctor.examine(SimpleNamespace(settings=settings, name="node2", origin="resource jobsiteA-site"))
+        return doctor.examine(SimpleNamespace(settings=settings, name="node2", origin="resource jobsiteA-site"), accepted)
     return made, examine
 
 
@@ -96,6 +97,22 @@ def test_in_japanese(told):
 def test_what_is_only_good_to_know_is_no_problem(told):
     made, examine = told
     assert examine(made[INFO]("x", what="1")).clean and examine().clean and not examine(made[WARNING]("x", what="1")).clean
+
+
+def test_a_warning_that_is_accepted_is_a_note_and_no_other_becomes_one(told):
+    made, examine = told
+    warning, info = made[WARNING]("/etc/y:2", what="2"), made[INFO]("x", what="1")
+    report = examine(info, warning, accepted=["CJC901"])
+    assert report.clean and doctor.as_json(report, ENGLISH)["summary"] == {"error": 0, "warning": 0, "info": 2}
+    assert "  info CJC901 /etc/y:2: found 2\n" in doctor.text(report, ENGLISH, coloured=False)
+    assert not examine(info, warning, made[ERROR]("", what="3"), accepted=["CJC901"]).clean and not examine(warning, accepted=["CJC900"]).clean
+
+
+@pytest.mark.parametrize("id, words", [("CJC999", "there is no such rule"), ("cjc401", "there is no such rule"), ("", "there is no such rule"),
+                                       ("CJC302", "this rule is an error")])
+def test_what_cannot_be_accepted(id, words):
+    with pytest.raises(WrongUsage, match="^--accept %s: %s" % (id, words)):
+        verb._accepted(["CJC401", id])
 
 
 def test_a_check_that_fails_is_a_finding_and_the_others_go_on(told):

@@ -19,6 +19,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lang", choices=["en", "ja"], default="en", help="the language of what is said [en]")
     parser.add_argument("--peer", metavar="HOST[:PORT]", action="append", default=[],
                         help="a host of the other side (MG or SV) whose port must be reached from here; may be given several times")
+    parser.add_argument("--accept", metavar="RULE", action="append", default=[],
+                        help="a rule whose warning is right here (CJC401 where the VIP is routed, say): a note only; may be given several times")
     parser.add_argument("--save", metavar="FILE", help="also write this node's facts (versions, digests, settings) for `cjc-agent compare`")
     site_options(parser)
 
@@ -31,9 +33,10 @@ def run(options: argparse.Namespace) -> int:
     handed, own = os.environ.pop(CALLER_SITE, ""), os.environ.pop("NQS_SITE", "")  # no child of ours gets either
     caller_site = handed or own
     save = os.path.abspath(options.save) if options.save else ""
+    accepted = _accepted(options.accept)
     source = source_of(options)
     node = Node(request_of(source, SECONDS), source.resource, _peers(options.peer), source.cib, caller_site)
-    report = doctor.examine(node)
+    report = doctor.examine(node, accepted)
     if options.json:
         print(json.dumps(doctor.as_json(report, options.lang), indent=1, ensure_ascii=False), flush=True)
     else:
@@ -56,6 +59,18 @@ def _peers(words: list[str]) -> list[str]:
         except ValueError as error:
             raise WrongUsage("--peer: %s" % error) from error
     return words
+
+
+def _accepted(ids: list[str]) -> list[str]:
+    """Return the ids, each of which names a rule whose finding may be right on a node. Raise WrongUsage: what makes a failover fail is never accepted."""
+    from cjc_agent.operator import rules
+    from cjc_agent.operator.rule import ERROR
+    for id in ids:
+        if id not in rules.RULES:
+            raise WrongUsage("--accept %s: there is no such rule: give the id that stands in front of the finding, e.g. CJC401" % id)
+        if rules.RULES[id].severity == ERROR:
+            raise WrongUsage("--accept %s: this rule is an error, a failover to this node fails by it: correct what it names" % id)
+    return ids
 
 
 def _coloured() -> bool:
