@@ -14,7 +14,8 @@ import pytest
 
 from agent.breakages import cluster as cluster_rows
 from agent.breakages.product import LICENCE, other_version
-from lab.healthy import COMMAND, COMMON, VERSION, Healthy, appended, away, cluster, configured, line_of, text_of
+from lab.changed import appended, away, text_of
+from lab.healthy import COMMAND, COMMON, VERSION, Healthy, cluster, configured, line_of
 from lab.site import Answer, answer_of
 
 SECRET = "hunter2-secret"

@@ -14,20 +14,10 @@ import pytest
 from lab.killing import each_step, tree
 from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, answer_of, wait_until
 from lab.traced import execs_of
+from lab.unit import ANSWER, CALLS, FAKE, SYSTEMCTL, TEXT, UNIT
 
 COMMAND = "/usr/sbin/cjc-agent"
 COMMON, LOCAL = pathlib.Path(NQS_HOME, "rc/daemon.conf"), pathlib.Path(NQS_SPOOL, "daemon.conf")
-SYSTEMCTL, UNIT = pathlib.Path("/usr/sbin/systemctl"), pathlib.Path("/usr/lib/systemd/system/jobcentersv.service")
-CALLS, ANSWER = pathlib.Path("/run/systemctl-calls"), pathlib.Path("/run/systemctl-answer")
-FAKE = """#!/bin/sh
-# A strict FAKE of systemctl, in front of the real one: there is no systemd here.
-[ -z "${NQS_SITE+set}" ] || exit 96
-case "$*" in
-"is-enabled jobcentersv.service") exec /usr/bin/systemctl "$@" ;;
-"restart jobcentersv") echo "$*" >>/run/systemctl-calls; exit "$(cat /run/systemctl-answer)" ;;
-*) echo "FAKE systemctl: not known: $*" >>/run/systemctl-calls; exit 97 ;;
-esac
-"""
 LOCAL_ADDRESS = "10.77.250.250"
 WISHES = ("--mount", "--ipcheck-off", "--local-daemon", "SITE", "--local-ipaddress", LOCAL_ADDRESS, "--restart")
 
@@ -37,7 +27,7 @@ def systemctl(node: None) -> Iterator[None]:
     """The fake, and a unit."""
     SYSTEMCTL.write_text(FAKE)
     SYSTEMCTL.chmod(0o755)
-    UNIT.write_text("[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+    UNIT.write_text(TEXT)
     yield
     SYSTEMCTL.unlink()
     UNIT.unlink()

@@ -5,7 +5,8 @@ import pathlib
 
 import pytest
 
-from lab.healthy import VERSION, install_package, replaced, text_of
+from lab.changed import replaced, text_of
+from lab.healthy import VERSION, install_package
 from lab.site import NQS_HOME, Site
 
 COMMON = pathlib.Path(NQS_HOME, "rc/daemon.conf")

@@ -4,7 +4,8 @@ from __future__ import annotations
 import pathlib
 
 from cluster.node import Node
-from lab.healthy import UNIT, build_package
+from lab import unit
+from lab.healthy import build_package
 
 LICENCE = "/usr/lib/nqs/license/jobcenter_key.dat"
 WITHOUT_CJC = "SIMULATOR licence key\nproduct=JobCenter MG/SV\n"
@@ -15,5 +16,5 @@ def install(node: Node, folder: pathlib.Path, version: str) -> None:
     """Install the SIMULATOR's package of a version, and its unit. `folder`: where the package is made."""
     node.path("/root/jobcenter.deb").write_bytes(build_package(folder, version).read_bytes())
     node.run("dpkg", "--force-unsafe-io", "--force-downgrade", "-i", "/root/jobcenter.deb")
-    node.path(str(UNIT)).write_text("[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+    node.path(str(unit.UNIT)).write_text(unit.TEXT)
     node.path("/etc/resolv.conf").write_text("")  # nobody asks a name service outside

@@ -13,7 +13,8 @@ from cluster.cluster import Cluster, SiteOnCluster
 from cluster.drill import Drill
 from cluster.installed import LICENCE, WITH_CJC, WITHOUT_CJC, install
 from cluster.node import Node
-from lab.healthy import FAKE_SYSTEMCTL, UNIT, VERSION
+from lab import unit
+from lab.healthy import VERSION
 from lab.site import PROJECT
 
 PAGE, JAPANESE = PROJECT / "docs/configuration.md", PROJECT / "docs/configuration.ja.md"
@@ -59,10 +60,9 @@ def cluster(tmp_path: pathlib.Path) -> Iterator[Cluster]:
         made.up()
         for node, address in zip(made.nodes, ("10.0.0.10", "10.0.0.11")):
             install(node, tmp_path, VERSION)
-            node.run("systemctl", "enable", UNIT.name)
-            node.sh("mv /usr/bin/systemctl /usr/bin/systemctl.real")
-            node.path("/usr/bin/systemctl").write_text(FAKE_SYSTEMCTL)
-            node.sh("chmod 755 /usr/bin/systemctl; ip address add %s/24 dev eth0" % address)
+            node.run("systemctl", "enable", unit.UNIT.name)
+            node.path(str(unit.SYSTEMCTL)).write_text(unit.FAKE)
+            node.sh("chmod 755 %s; ip address add %s/24 dev eth0" % (unit.SYSTEMCTL, address))
             node.path(LICENCE).write_text(WITHOUT_CJC)
             node.path("/root/one-site.crm").write_text(configuration.file_for_the_lab("one-site.crm", quick=True))
         yield made
@@ -123,7 +123,7 @@ def test_the_page_is_true(cluster: Cluster) -> None:
     for account in accounts.values():
         assert account.done and not account.lost and not account.twice and not account.waiting, account.words()
     for node in cluster.nodes:
-        assert node.path("/var/log/systemctl-calls").read_text() == "restart jobcentersv\n"
+        assert node.path(str(unit.CALLS)).read_text() == "restart jobcentersv\n"
 
 
 def test_both_languages_have_the_same_blocks() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
 from faults.ways import ended, given
+from lab.changed import link_down
 from lab.neighbours import shell
 from lab.site import LINK, Site, wait_until
 
@@ -59,16 +60,6 @@ def appears_after(site: Site, seconds: float, vip_wait: str) -> Iterator[None]:
             yield
         finally:
             timer.join()
-
-
-@contextlib.contextmanager
-def link_down(link: str) -> Iterator[None]:
-    """`ip link set down`; an IPv4 address stays on it."""
-    ip("link", "set", link, "down")
-    try:
-        yield
-    finally:
-        ip("link", "set", link, "up")
 
 
 @contextlib.contextmanager

@@ -12,8 +12,9 @@ import subprocess
 from collections.abc import Iterator
 
 from faults.fault import DEGRADED, FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, See
-from faults.ways import ended, given, moved_away, run, stops
+from faults.ways import ended, given, run, stops
 from lab import disk as lab_disk
+from lab.changed import away
 from lab.neighbours import python, shell
 from lab.site import Site, wait_until
 
@@ -79,7 +80,7 @@ def nothing(site: Site) -> contextlib.AbstractContextManager[None]:
 
 def absent(site: Site) -> contextlib.AbstractContextManager[pathlib.Path]:
     """The storage path is gone: no such device node. What is mounted stays mounted."""
-    return moved_away(pathlib.Path(site.disk.path))
+    return away(pathlib.Path(site.disk.path))
 
 
 def device(name: str) -> object:
@@ -171,7 +172,7 @@ def mounted_in_another_namespace(site: Site) -> Iterator[None]:
 
 def link_gone(site: Site) -> contextlib.AbstractContextManager[pathlib.Path]:
     """udev has taken the link away; the device is there."""
-    return moved_away(pathlib.Path(site.parameters["device"]))
+    return away(pathlib.Path(site.parameters["device"]))
 
 
 @contextlib.contextmanager
@@ -416,13 +417,13 @@ def set_size_limit(device: str, limit: int) -> None:
 @contextlib.contextmanager
 def image_deleted(site: Site) -> Iterator[None]:
     """The file behind the loop device is unlinked: it lives as long as it is in use."""
-    away = site.disk.image + ".away"
-    os.link(site.disk.image, away)
+    aside = site.disk.image + ".away"
+    os.link(site.disk.image, aside)
     os.unlink(site.disk.image)
     try:
         yield
     finally:
-        os.rename(away, site.disk.image)
+        os.rename(aside, site.disk.image)
 
 
 # -- frozen --------------------------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import subprocess
 from collections.abc import Iterator
 
 from faults.fault import FAILED, NOT_INSTALLED, NOT_PERMITTED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, START, STOP, Fault, See
-from faults.ways import ended, given, moved_away, simulator
-from lab.healthy import both
+from faults.ways import ended, given, simulator
+from lab.changed import away, both, mode_of
 from lab.neighbours import CROWD, LISTEN, end_crowd, python
 from lab.site import NQS_HOME, Answer, Site, all_processes, wait_until
 
@@ -58,49 +58,29 @@ def codes(site: Site, verb: str, first: int) -> Iterator[None]:
 @contextlib.contextmanager
 def replaced(path: pathlib.Path, text: bytes | None = None) -> Iterator[None]:
     """In the place of a file there is another one, with the same mode; None: a folder."""
-    with moved_away(path) as away:
+    with away(path) as aside:
         if text is None:
             path.mkdir()
         else:
             path.write_bytes(text)
-            path.chmod(away.stat().st_mode)
-        try:
-            yield
-        finally:
-            path.unlink() if text is not None else path.rmdir()
+            path.chmod(aside.stat().st_mode)
+        yield
 
 
 @contextlib.contextmanager
 def linked(path: pathlib.Path, target: str) -> Iterator[None]:
     """In the place of a file there is a symbolic link."""
-    with moved_away(path):
+    with away(path):
         path.symlink_to(target)
-        try:
-            yield
-        finally:
-            path.unlink()
+        yield
 
 
 @contextlib.contextmanager
 def pipe_in_place_of(path: pathlib.Path) -> Iterator[None]:
     """In the place of a file there is a named pipe into which nobody writes: to open it takes for ever."""
-    with moved_away(path):
+    with away(path):
         os.mkfifo(path)
-        try:
-            yield
-        finally:
-            path.unlink()
-
-
-@contextlib.contextmanager
-def mode(path: pathlib.Path, bits: int) -> Iterator[None]:
-    """A file has another mode."""
-    before = path.stat().st_mode
-    path.chmod(bits)
-    try:
         yield
-    finally:
-        path.chmod(before)
 
 
 def of_another_machine() -> bytes:
@@ -470,13 +450,13 @@ NO_FORGERY = ("\nocf-exit-reason:forged", "\x1b", "\x07", "\r", "\nocf-exit-reas
 
 FAULTS = [
     # cjcpw itself
-    Fault(JOBCENTER, "cjcpw missing", lambda site: moved_away(REAL), {
+    Fault(JOBCENTER, "cjcpw missing", lambda site: away(REAL), {
         PROBE: See(NOT_RUNNING),
         START: See(NOT_INSTALLED, ("site: CJC205: cjcpw is not installed", "install JobCenter or set `cjcpw`"), then=nothing_is_left),
         RUNNING: See(FAILED, ("cjcpw status exited 127", "no such command", "correct it or set `cjcpw`")),
         STOP: See(0),
     }),
-    Fault(JOBCENTER, "cjcpw not executable", lambda site: mode(REAL, 0o644), {
+    Fault(JOBCENTER, "cjcpw not executable", lambda site: mode_of(REAL, 0o644), {
         PROBE: See(NOT_RUNNING),
         START: See(NOT_PERMITTED, ("site: CJC206: /usr/lib/nqs/cjcpw is not an executable file", "correct its mode"), then=nothing_is_left),
         RUNNING: See(FAILED, ("cjcpw status exited 126", "Permission denied", "correct it or set `cjcpw`")),
@@ -529,7 +509,7 @@ FAULTS = [
     }, quick=False),
     Fault(JOBCENTER, "cjcpw upgraded", upgraded, {START: See(0), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     # who may write it is root by the next start; but it is JobCenter's file, its mode may be JobCenter's, and the site was up until now
-    Fault(JOBCENTER, "cjcpw writable by others", lambda site: mode(REAL, 0o757), {
+    Fault(JOBCENTER, "cjcpw writable by others", lambda site: mode_of(REAL, 0o757), {
         START: See(0, then=warned("/usr/lib/nqs/cjcpw can be written by everybody")),
         RUNNING: See(0),
         STOP: See(0),
@@ -665,7 +645,7 @@ FAULTS = [
         STOP: See(0),
     }),
     # files
-    Fault(JOBCENTER, "licence missing", lambda site: moved_away(LICENCE), {
+    Fault(JOBCENTER, "licence missing", lambda site: away(LICENCE), {
         PROBE: See(NOT_RUNNING),
         START: See(NOT_INSTALLED, ("site: CJC201: licence /usr/lib/nqs/license/jobcenter_key.dat", "No such file", "jclicreg"), then=nothing_is_left),
         RUNNING: See(0),
@@ -683,7 +663,7 @@ FAULTS = [
         RUNNING: See(0),
         STOP: See(0),
     }),
-    Fault(JOBCENTER, "daemon.conf missing", lambda site: moved_away(CONF), {PROBE: See(NOT_RUNNING), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
+    Fault(JOBCENTER, "daemon.conf missing", lambda site: away(CONF), {PROBE: See(NOT_RUNNING), RUNNING: See(0), RUNNING_10: See(0), STOP: See(0)}),
     Fault(JOBCENTER, "daemon.conf a directory", lambda site: replaced(CONF), {PROBE: See(NOT_RUNNING), RUNNING_10: See(0), STOP: See(0)}, quick=False),
     Fault(JOBCENTER, "daemon.conf cannot be read", lambda site: pipe_in_place_of(CONF), {
         PROBE: See(NOT_RUNNING, timeout=10),

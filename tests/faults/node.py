@@ -12,7 +12,7 @@ from typing import Callable
 from faults.engine import device_is_mounted, left_of
 from faults.fault import FAILED, NOT_RUNNING, PROBE, RUNNING, RUNNING_10, RUNNING_20, START, STOP, Fault, Injection, See
 from faults.steps import called_by, disturbed, points
-from faults.ways import moved_away
+from lab.changed import away
 from lab.site import Answer, Site
 
 NODE = "node"
@@ -270,7 +270,7 @@ def hidepid(site: Site) -> Iterator[None]:
 def no_dev_null(site: Site) -> contextlib.AbstractContextManager[object]:
     """/dev/null is gone. Somebody who is none of ours must be looked at."""
     site.popen("sleep", "1000", start_new_session=True)
-    return moved_away(pathlib.Path("/dev/null"))
+    return away(pathlib.Path("/dev/null"))
 
 
 @contextlib.contextmanager
@@ -357,7 +357,7 @@ def state_read_only(site: Site) -> Iterator[None]:
 def state_is(site: Site, make: Callable[[pathlib.Path], object]) -> Iterator[None]:
     """Something else stands where the state folder was."""
     site.state.mkdir(exist_ok=True)
-    with moved_away(site.state):
+    with away(site.state):
         make(site.state)
         yield
         if site.state.is_symlink() or site.state.is_file():

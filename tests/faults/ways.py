@@ -65,17 +65,6 @@ def simulator(*switches: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def moved_away(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A file or folder is not where it was; yield where it is."""
-    away = path.with_name(path.name + ".away")
-    path.rename(away)
-    try:
-        yield away
-    finally:
-        away.rename(path)
-
-
-@contextlib.contextmanager
 def hung(folder: pathlib.Path, source: str = "hung", fstype: str = "fuse", has_file: bool = False) -> Iterator[HungFileSystem]:
     """A file system on `folder` whose server reads every request and answers none."""
     folder.mkdir(exist_ok=True)

@@ -10,27 +10,20 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
 
+from lab import unit
+from lab.changed import away, text_of
 from lab.nameserver import NameServer
 from lab.site import LINK, NQS_HOME, NQS_SPOOL, PROJECT, Answer, Site, answer_of
 
 COMMAND = "/usr/sbin/cjc-agent"
 COMMON = pathlib.Path(NQS_HOME, "rc/daemon.conf")
 LOCAL = pathlib.Path(NQS_SPOOL, "daemon.conf")
-UNIT = pathlib.Path("/usr/lib/systemd/system/jobcentersv.service")
 CIBADMIN = pathlib.Path("/usr/sbin/cibadmin")
 PACKAGE, VERSION = "jobcenter-simulator", "16.1-1"
 COMMANDS = ("cjcpw", "cjcmksite")
 HOSTS, RESOLVER, SWITCH = pathlib.Path("/etc/hosts"), pathlib.Path("/etc/resolv.conf"), pathlib.Path("/etc/nsswitch.conf")
 PROMOTE = pathlib.Path("/proc/sys/net/ipv4/conf/all/promote_secondaries")
 NODE = os.uname().nodename
-# stands before the real one, moved to systemctl.real, where there is no systemd: what only looks at files is the real one's, a restart is noted
-FAKE_SYSTEMCTL = """#!/bin/sh
-case "$*" in
-"is-enabled jobcentersv.service") exec /usr/bin/systemctl.real "$@" ;;
-"restart jobcentersv") echo "$*" >>/var/log/systemctl-calls ;;
-*) echo "SIMULATOR of systemctl: not known: $*" >&2; exit 64 ;;
-esac
-"""
 
 
 class Broken(NamedTuple):
@@ -51,8 +44,7 @@ class Healthy:
     def __init__(self, folder: pathlib.Path) -> None:
         self.undo = contextlib.ExitStack()
         install_package(folder, VERSION)
-        self.undo.enter_context(text_of(
-            UNIT, "[Unit]\nDescription=SIMULATOR of JobCenter\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"))
+        self.undo.enter_context(text_of(unit.UNIT, unit.TEXT))
         systemctl("enable")
         self.undo.callback(systemctl, "disable")
         PROMOTE.write_text("1")  # as systemd has it (sysctl.d/50-default.conf): with the VIP the other addresses of its network would go
@@ -139,7 +131,7 @@ class Healthy:
 
 def systemctl(*words: str) -> None:
     """The real systemctl on the unit's files; there is no systemd."""
-    subprocess.run(["systemctl", *words, UNIT.name], check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(["systemctl", *words, unit.UNIT.name], check=True, stderr=subprocess.DEVNULL)
 
 
 def build_package(folder: pathlib.Path, version: str) -> pathlib.Path:
@@ -164,78 +156,6 @@ def install_package(folder: pathlib.Path, version: str) -> None:
 
 
 # -- what breakages are made of -----------------------------------------------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def both(*contexts: contextlib.AbstractContextManager[object]) -> Iterator[None]:
-    """Several at once."""
-    with contextlib.ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
-@contextlib.contextmanager
-def text_of(path: pathlib.Path, text: str | bytes) -> Iterator[None]:
-    """The file says something else; afterwards it is as it was, owner and mode too, or gone if there was none."""
-    before = path.read_bytes() if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    try:
-        yield
-    finally:
-        if before is None:
-            path.unlink()
-        else:
-            path.write_bytes(before)
-
-
-def appended(path: pathlib.Path, text: str) -> contextlib.AbstractContextManager[None]:
-    """The file has more lines at its end."""
-    return text_of(path, path.read_text() + text)
-
-
-def replaced(path: pathlib.Path, old: str, new: str) -> contextlib.AbstractContextManager[None]:
-    """One piece of the file, which is there once, says something else."""
-    before = path.read_text()
-    assert before.count(old) == 1, "%r in %s" % (old, before)
-    return text_of(path, before.replace(old, new))
-
-
-@contextlib.contextmanager
-def away(path: pathlib.Path) -> Iterator[None]:
-    """The file is not there."""
-    aside = path.with_name(path.name + ".aside")
-    path.rename(aside)
-    try:
-        yield
-    finally:
-        if path.is_dir():
-            path.rmdir()
-        path.unlink(missing_ok=True)
-        aside.rename(path)
-
-
-@contextlib.contextmanager
-def mode_of(path: pathlib.Path, mode: int) -> Iterator[None]:
-    """The file has other permissions."""
-    before = path.stat().st_mode
-    path.chmod(mode)
-    try:
-        yield
-    finally:
-        path.chmod(before)
-
-
-@contextlib.contextmanager
-def owned_by(path: pathlib.Path, uid: int) -> Iterator[None]:
-    """The file is somebody else's."""
-    before = path.stat()
-    os.chown(path, uid, -1)
-    try:
-        yield
-    finally:
-        os.chown(path, before.st_uid, -1)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from lab.healthy import Broken, Healthy, cluster, text_of
+from lab.changed import text_of
+from lab.healthy import Broken, Healthy, cluster
 
 HERE = os.uname().nodename
 CIB = """<cib crm_feature_set="3.16.1" validate-with="pacemaker-3.9" epoch="1" num_updates="0" admin_epoch="0"><configuration>

@@ -7,8 +7,10 @@ import pathlib
 import socket
 from collections.abc import Iterator
 
-from lab.healthy import COMMON, LOCAL, UNIT, Broken, Healthy, appended, away, both, configured, line_of, mode_of, owned_by, replaced, systemctl
+from lab.changed import appended, away, both, mode_of, owned_by, replaced
+from lab.healthy import COMMON, LOCAL, Broken, Healthy, configured, line_of, systemctl
 from lab.hung import HungFileSystem
+from lab.unit import UNIT
 
 
 @contextlib.contextmanager

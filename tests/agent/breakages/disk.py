@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from agent.breakages.cluster import configuration, pair
 from lab import disk
-from lab.healthy import Broken, Healthy, away, cluster, configured, mode_of, owned_by, text_of
+from lab.changed import away, mode_of, owned_by, text_of
+from lab.healthy import Broken, Healthy, cluster, configured
 
 FSTAB = pathlib.Path("/etc/fstab")
 ELSEWHERE = pathlib.Path("/srv/elsewhere")

@@ -7,7 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from lab.healthy import Broken, Healthy, configured, line_of, text_of
+from lab.changed import text_of
+from lab.healthy import Broken, Healthy, configured, line_of
 from lab.site import all_processes
 
 SYSTEMD = pathlib.Path("/etc/systemd/system")

@@ -6,7 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
-from lab.healthy import HOSTS, NODE, Broken, Healthy, appended, both, line_of, replaced, text_of
+from lab.changed import appended, both, link_down, replaced, text_of
+from lab.healthy import HOSTS, NODE, Broken, Healthy, line_of
 from lab.site import LINK
 
 PEER, OUR_END = "10.78.0.2", "10.78.0.1"
@@ -37,16 +38,6 @@ def own_address_is_single(healthy: Healthy) -> Iterator[None]:
     finally:
         ip("addr", "add", healthy.base + "/24", "dev", LINK)
         ip("addr", "del", healthy.base + "/32", "dev", LINK)
-
-
-@contextlib.contextmanager
-def link_is_down(healthy: Healthy) -> Iterator[None]:
-    """The interface of the VIP's network is down."""
-    ip("link", "set", LINK, "down")
-    try:
-        yield
-    finally:
-        ip("link", "set", LINK, "up")
 
 
 # -- names ---------------------------------------------------------------------------------------------------------------------------------
@@ -138,7 +129,7 @@ def node_line(healthy: Healthy) -> str:
 
 ROWS = [
     Broken("the node's own address is a single host's", "CJC401", own_address_is_single, ""),
-    Broken("the VIP's interface is down, on a standby", "CJC401", link_is_down, "", True),
+    Broken("the VIP's interface is down, on a standby", "CJC401", lambda _: link_down(LINK), "", True),
     Broken("the name server has another address of the node", "CJC402", lambda healthy: served(healthy, NODE, "10.77.99.9"), node_line),
     Broken("the node is a loopback address to itself, on a standby", "CJC402", lambda healthy: hosts_say(healthy, NODE, "127.0.1.1"), "/etc/hosts:3", True),
     Broken("the hosts file has an old address of the VIP's name", "CJC402", lambda healthy: hosts_say(healthy, healthy.vip_name, "10.77.99.9"),

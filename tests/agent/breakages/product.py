@@ -6,7 +6,8 @@ import pathlib
 import subprocess
 from collections.abc import Iterator
 
-from lab.healthy import PACKAGE, Broken, Healthy, away, configured, install_package, mode_of, owned_by, text_of
+from lab.changed import away, mode_of, owned_by, text_of
+from lab.healthy import PACKAGE, Broken, Healthy, configured, install_package
 from lab.site import NQS_HOME
 
 LICENCE = pathlib.Path(NQS_HOME, "license/jobcenter_key.dat")
