@@ -51,7 +51,7 @@ class Healthy:
         self.site = Site(folder)
         self.conf = folder / "site.conf"
         self.caller: list[str] = []  # a command that runs the agent: `env NAME=value` ...
-        self.base = self.site.vip.rpartition(".")[0] + ".250"  # an address of this node's own in the VIP's network
+        self.base = self.site.vip.rpartition(".")[0] + ".254"  # an address of this node's own in the VIP's network; no VIP ends so
         subprocess.run(["ip", "addr", "add", self.base + "/24", "dev", LINK], check=True)
         self.undo.enter_context(text_of(LOCAL, "# local site only\nlocal_daemon=SITE\nipaddress=%s\n" % self.base))
         self.vip_name = self.site.name + "-vip"

@@ -61,7 +61,7 @@ class Site:
     def __init__(self, folder: pathlib.Path, fstype: str = "ext4", name: str = "", vip: str = "", directory: str = "") -> None:
         number = next(numbers)
         self.name = name or "job%d" % number
-        self.vip = vip or "10.77.%d.%d" % (number // 250, number % 250 + 1)
+        self.vip = vip or "10.77.%d.%d" % (number // 250, number % 250 + 1)  # 251 to 254 are for others
         self.disk = self.make_disk(folder, fstype)
         self.directory = pathlib.Path(directory or "/srv/" + self.name)  # on the root file system: /tmp is a mount of its own on the node
         self.directory.mkdir()
