@@ -19,7 +19,8 @@ TOO_SHORT = GROUP.rule(
      "前回 %(action)s に %(needed)s 秒かかりましたが、タイムアウトは %(timeout)s（使える時間は %(left)s 秒）です"),
     ("A start that is cut off counts as failed, and the site does not come up anywhere; a stop that is cut off has the node fenced.",
      "start が打ち切られると失敗となり、どのノードでもサイトが起動しません。stop が打ち切られるとノードがフェンシングされます。"),
-    ("Raise the timeout of %(action)s well above it: 180s is what the agent recommends.", "%(action)s のタイムアウトを十分に延ばしてください（推奨値 180s）。"))
+    ("Raise it well above that, 180s is recommended: of Pacemaker's operation (`op %(action)s timeout=180s`), or under CLUSTERPRO `%(action)s_timeout`.",
+     "十分に延ばしてください（推奨値 180s）。Pacemaker ではオペレーションのタイムアウト（`op %(action)s timeout=180s`）、CLUSTERPRO では `%(action)s_timeout` です。"))
 NO_FENCING = GROUP.rule(
     "CJC602", ERROR,
     ("the cluster has %(count)s nodes and no fencing (stonith-enabled=false, or no STONITH device)",
@@ -32,19 +33,21 @@ CLONED = GROUP.rule(
     ("the resource %(resource)s is in the clone %(clone)s", "リソース %(resource)s がクローン %(clone)s に含まれています"),
     ("The start is refused on every node: several of them would mount the site's disk at once.",
      "複数ノードが同時にディスクをマウントするため、どのノードでも起動が拒否されます。"),
-    ("Remove the clone: `pcs resource unclone`, or `crm configure delete %(clone)s`.", "`pcs resource unclone` または `crm configure delete %(clone)s` でクローンを解除してください。"))
+    ("Remove the clone: `pcs resource unclone %(resource)s`, or `crm configure delete %(clone)s`.",
+     "`pcs resource unclone %(resource)s` または `crm configure delete %(clone)s` でクローンを解除してください。"))
 BANNED = GROUP.rule(
     "CJC604", WARNING,
     ("the constraint %(constraint)s keeps %(resource)s away from this node", "制約 %(constraint)s により %(resource)s はこのノードで起動できません"),
     ("No failover to this node happens: a command to move or ban the resource has left that behind.",
      "移動または禁止コマンドの制約が残っているため、このノードへはフェイルオーバしません。"),
-    ("`crm resource clear` or `pcs resource clear` with the resource's name", "リソース名を指定して `crm resource clear` または `pcs resource clear` を実行してください。"))
+    ("Remove it: `crm configure delete %(constraint)s`, or `pcs constraint remove %(constraint)s`.",
+     "`crm configure delete %(constraint)s` または `pcs constraint remove %(constraint)s` で削除してください。"))
 IDLE = GROUP.rule(
     "CJC605", INFO,
     ("the cluster does nothing with %(what)s now: %(why)s", "クラスタは現在 %(what)s を操作しません: %(why)s"),
     ("No failover to this node happens until that is ended; right while somebody works on it.",
      "解除するまでこのノードへはフェイルオーバしません。保守作業中であれば正常です。"),
-    ("End it when the work is done.", "作業が終わったら解除してください。"))
+    ("Take that attribute back when the work is done.", "作業が終わったら、この属性を元に戻してください。"))
 VIP_UNTIED = GROUP.rule(
     "CJC606", INFO,
     ("nothing in the cluster's configuration brings the VIP %(vip)s up before %(resource)s", "VIP %(vip)s を %(resource)s より先に割り当てる設定がクラスタにありません"),
@@ -53,7 +56,7 @@ VIP_UNTIED = GROUP.rule(
      "アドレスのリソースを同じグループ内でサイトより前に置いてください。クラスタ以外が移動させる場合は対処不要です。"))
 LEFT_OUT = GROUP.rule(
     "CJC607", INFO,
-    ("not looked at: %(what)s, which holds under a rule only, or is a secret of the cluster's", "検査対象外: %(what)s（ルール条件付き、またはクラスタの秘密情報）"),
+    ("not checked: %(what)s, because it holds under a rule only, or is a secret of the cluster's", "検査対象外: %(what)s（ルールの条件付き、またはクラスタの秘密情報のため）"),
     ("None; but the agent may be called with other parameters than those that were checked here.",
      "影響はありませんが、実際には検査時と異なるパラメータで呼び出される可能性があります。"),
     ("Check those by hand.", "手作業で確認してください。"))

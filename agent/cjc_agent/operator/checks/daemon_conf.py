@@ -15,25 +15,25 @@ UNIT = "jobcentersv.service"  # seed
 
 MISSING = GROUP.rule(
     "CJC101", WARNING,
-    ("the %(which)s daemon.conf is missing", "%(which)s の daemon.conf がありません"),
+    ("the %(which)s daemon.conf is missing", "daemon.conf（%(which)s）がありません"),
     ("The site starts with defaults, or not at all: without ipaddress it may take every address of the node.",
      "サイトは既定値で起動するか、起動しません。ipaddress が無いと、ノードの全アドレスで待ち受ける可能性があります。"),
-    ("Write it: `cjc-agent conf set --in %(which)s KEY=VALUE`; the site's own is made by cjcmksite.",
-     "`cjc-agent conf set --in %(which)s KEY=VALUE` で作成してください。サイト用は cjcmksite が作成します。"))
+    ("Write it: `cjc-agent conf set --in %(which)s %(example)s`.", "作成してください: `cjc-agent conf set --in %(which)s %(example)s`"))
 UNREADABLE = GROUP.rule(
     "CJC102", ERROR,
-    ("the %(which)s daemon.conf cannot be read: %(error)s", "%(which)s の daemon.conf を読めません: %(error)s"),
+    ("the %(which)s daemon.conf cannot be read: %(error)s", "daemon.conf（%(which)s）を読めません: %(error)s"),
     ("JobCenter cannot read it either: the start on this node fails, or goes by defaults.",
      "JobCenter も読めないため、このノードでの起動は失敗するか、既定値で動作します。"),
     ("Look at the file system it lies on, and at its mode.", "ファイルシステムとファイルのモードを確認してください。"))
 NO_FILE = GROUP.rule(
     "CJC103", ERROR,
-    ("the %(which)s daemon.conf is no plain file", "%(which)s の daemon.conf が通常ファイルではありません"),
+    ("the %(which)s daemon.conf is no plain file", "daemon.conf（%(which)s）が通常ファイルではありません"),
     ("JobCenter cannot read it: the start on this node fails.", "JobCenter が読めないため、このノードでの起動は失敗します。"),
-    ("Move away what is there, and write the file.", "そこにあるものを退避し、ファイルを作成してください。"))
+    ("Move away what is there, and write it: `cjc-agent conf set --in %(which)s %(example)s`.",
+     "そこにあるものを退避し、作成してください: `cjc-agent conf set --in %(which)s %(example)s`"))
 WRITABLE = GROUP.rule(
     "CJC104", WARNING,
-    ("the %(which)s daemon.conf can be written by others (mode %(mode)s, uid %(uid)s)", "%(which)s の daemon.conf が他のユーザから書き込み可能です（モード %(mode)s、uid %(uid)s）"),
+    ("the %(which)s daemon.conf can be written by others (mode %(mode)s, uid %(uid)s)", "daemon.conf（%(which)s）が他のユーザから書き込み可能です（モード %(mode)s、uid %(uid)s）"),
     ("Anybody may change port and addresses, and it shows at the next failover only.", "誰でもポートやアドレスを変更でき、その影響は次のフェイルオーバで初めて現れます。"),
     ("chmod go-w, and chown to root, or to the user of the parameter `user` for the site's own file.",
      "chmod go-w を実行し、所有者を root（サイト用はパラメータ `user` のユーザでも可）に変更してください。"))
@@ -51,11 +51,12 @@ UNKNOWN = GROUP.rule(
 DUPLICATE = GROUP.rule(
     "CJC107", WARNING,
     ("key %(key)s stands in line %(first)s already", "キー %(key)s は %(first)s 行目にもあります"),
-    ("Which of the two counts is JobCenter's affair: the other one may be what was meant.", "どちらが有効かは JobCenter 次第で、意図した方とは限りません。"),
+    ("The agent goes by the last one; which one JobCenter goes by is not public, and it may be the one that was not meant.",
+     "エージェントは最後の行を有効とみなしますが、JobCenter がどちらを採用するかは公開されておらず、意図した方とは限りません。"),
     ("Remove one of the two lines.", "どちらかの行を削除してください。"))
 MISPLACED = GROUP.rule(
     "CJC108", WARNING,
-    ("%(key)s does not belong in the %(which)s daemon.conf: it is for %(files)s", "%(key)s は %(which)s の daemon.conf の項目ではありません（対象: %(files)s）"),
+    ("%(key)s does not belong in the %(which)s daemon.conf: it is for %(files)s", "%(key)s は daemon.conf（%(which)s）の項目ではありません（対象: %(files)s）"),
     ("It is ignored, or it holds for the local and for the cluster site at once.", "無視されるか、ローカルサイトとクラスタサイトの両方に効いてしまいます。"),
     ("Move the line to where it belongs.", "本来のファイルへ移してください。"))
 LOCAL_ONLY = GROUP.rule(
@@ -82,7 +83,8 @@ TWICE = GROUP.rule(
 BAD_PORT = GROUP.rule(
     daemon_conf.BAD_PORT, ERROR,
     ("listen_port=%(value)s is no TCP port", "listen_port=%(value)s は TCP ポート番号ではありません"),
-    ("JobCenter does not start with it, and the agent monitors another port.", "JobCenter は起動せず、エージェントは別のポートを監視します。"),
+    ("JobCenter cannot listen there; where the value counts for the cluster site, the start is refused.",
+     "JobCenter が待ち受けできません。クラスタサイトに効く値の場合、起動は拒否されます。"),
     ("Give a number from 1 to 65535; the default is 20816.", "1～65535 の数値を指定してください（既定値 20816）。"))
 PORTS_DIFFER = GROUP.rule(
     "CJC114", WARNING,
@@ -100,12 +102,13 @@ PORT_TAKEN = GROUP.rule(
     "CJC116", ERROR,
     ("%(address)s port %(port)s is taken by %(who)s", "%(address)s のポート %(port)s は %(who)s が使用しています"),
     ("The site cannot listen there: the start on this node fails.", "サイトが待ち受けできず、このノードでの起動は失敗します。"),
-    ("End it, or give it another address or port.", "そのプロセスを終了するか、別のアドレスまたはポートを使わせてください。"))
+    ("End that process, or give it another address or port.", "そのプロセスを終了するか、別のアドレスまたはポートを使わせてください。"))
 WITHOUT_VIP = GROUP.rule(
     "CJC117", ERROR,
-    ("the cluster site's ipaddress lacks the VIP %(vip)s: it is %(value)s", "クラスタサイトの ipaddress に VIP %(vip)s がありません（現在: %(value)s）"),
+    ("the cluster site's ipaddress lacks the VIP %(vip)s (ipaddress=%(value)s)", "クラスタサイトの ipaddress に VIP %(vip)s がありません（ipaddress=%(value)s）"),
     ("Clients and SVs that ask the VIP get no answer after the failover.", "フェイルオーバ後、VIP に接続するクライアントや SV が応答を得られません。"),
-    ("`cjc-agent conf set --in site ipaddress=%(vip)s` (with the disk mounted)", "ディスクをマウントしたうえで `cjc-agent conf set --in site ipaddress=%(vip)s` を実行してください。"))
+    ("On the node where the disk is mounted: `cjc-agent conf set --in site ipaddress=%(vips)s`, or correct the agent's parameter `vip`.",
+     "ディスクをマウントしているノードで `cjc-agent conf set --in site ipaddress=%(vips)s` を実行するか、エージェントのパラメータ `vip` を修正してください。"))
 LOCAL_HAS_VIP = GROUP.rule(
     "CJC118", ERROR,
     ("the local site's ipaddress contains the VIP %(vip)s", "ローカルサイトの ipaddress に VIP %(vip)s が含まれています"),
@@ -117,7 +120,8 @@ TAKES_ALL = GROUP.rule(
     ("local_daemon=SITE, but the local site has no ipaddress of its own", "local_daemon=SITE ですが、ローカルサイトの ipaddress がありません"),
     ("The local daemons would take every address of the node, the VIP too: the cluster site cannot listen there.",
      "ローカルデーモンが VIP を含む全アドレスで待ち受け、クラスタサイトが待ち受けできなくなります。"),
-    ("`cjc-agent conf set --in local ipaddress=ADDRESS`, an address that stays on this node", "このノード固有のアドレスを設定してください: `cjc-agent conf set --in local ipaddress=ADDRESS`"))
+    ("Give it an address that stays on this node: `cjc-agent conf set --in local ipaddress=ADDRESS`.",
+     "このノード固有のアドレスを設定してください: `cjc-agent conf set --in local ipaddress=ADDRESS`"))
 BAD_MODE = GROUP.rule(
     "CJC120", ERROR,
     ("local_daemon=%(value)s is neither SITE nor OFF", "local_daemon=%(value)s は SITE でも OFF でもありません"),
@@ -152,9 +156,9 @@ def files(node: Node) -> Iterator[Found]:
         if seen.missing and which == SITE and node.folders[1].missing:
             continue  # the whole site DB is (disk.py)
         if seen.missing:
-            yield MISSING(seen.path, which=which)
+            yield MISSING(seen.path, which=which, example=_example(node, which))
         elif seen.mode and not seen.is_file:
-            yield NO_FILE(seen.path, which=which)
+            yield NO_FILE(seen.path, which=which, example=_example(node, which))
         elif seen.data is None:
             yield UNREADABLE(seen.path, which=which, error=seen.error or "too large")
         by_the_user = which == SITE and node.user.ok and node.user.output == str(seen.uid)  # the site's own: root's, it could not read it
@@ -169,6 +173,12 @@ def files(node: Node) -> Iterator[Found]:
             first.setdefault(entry.key, entry.line)
     if node.mount is None:
         yield unchecked(NEED_THE_DISK, NOT_MOUNTED)
+
+
+def _example(node: Node, which: str) -> str:
+    """What a file that is written anew should have in it (seed)."""
+    return {LOCAL: "local_daemon=SITE ipaddress=ADDRESS", SITE: "local_daemon=OFF ipaddress=%s" % (",".join(node.settings.vip) or "VIP")}.get(
+        which, "local_daemon=SITE listen_port=%d" % node.port)
 
 
 def _key(which: str, place: str, key: str) -> Iterator[Found]:
@@ -221,7 +231,7 @@ def ipaddress(node: Node) -> Iterator[Found]:
         listed = [addresses.packed(word) for word in understood]
         yield from (TWICE(found.place, word=word) for number, word in enumerate(understood) if listed[number] in listed[:number])
         if site == SITE and SITE in node.files and len(understood) == len(words):
-            yield from (WITHOUT_VIP(found.place or node.files[SITE].path, vip=vip, value=found.value or "not set")
+            yield from (WITHOUT_VIP(found.place or node.files[SITE].path, vip=vip, vips=",".join(node.settings.vip), value=found.value)
                         for vip, packed in zip(node.settings.vip, vips) if packed not in listed)
         elif site == LOCAL:
             yield from (LOCAL_HAS_VIP(found.place, vip=vip) for vip, packed in zip(node.settings.vip, vips) if packed in listed)

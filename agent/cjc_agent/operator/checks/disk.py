@@ -48,22 +48,21 @@ BAD_MODE = GROUP.rule(
      "chown で root またはパラメータ `user` のユーザを所有者にし、chmod u+rwx,go-w を実行してください。uid は全ノードで一致させます。"))
 LOW_SPACE = GROUP.rule(
     "CJC305", WARNING,
-    ("%(free)s of %(total)s MiB are free, less than min_free_percent %(percent)s or min_free_mib %(mib)s asks for",
-     "空き容量が %(free)s / %(total)s MiB しかありません（min_free_percent %(percent)s、min_free_mib %(mib)s のいずれかを下回っています）"),
+    ("%(free)s of %(total)s MiB are free, less than %(asked)s", "空き容量が %(free)s / %(total)s MiB しかありません（%(asked)s を下回っています）"),
     ("When it is full, jobs and the site stop; moving a full disk to another node does not empty it.",
      "満杯になるとジョブもサイトも停止します。別ノードへ切り替えても空き容量は増えません。"),
-    ("Make room on the disk or enlarge it; or lower the two parameters.", "不要なファイルを削除するかディスクを拡張してください。または 2 つのパラメータを下げます。"))
+    ("Make room on the disk or enlarge it; or lower `min_free_percent` or `min_free_mib`.",
+     "不要なファイルを削除するかディスクを拡張してください。または `min_free_percent` か `min_free_mib` を下げます。"))
 LOW_INODES = GROUP.rule(
     "CJC306", WARNING,
-    ("%(free)s of %(total)s inodes are free, less than min_free_percent %(percent)s asks for",
-     "空き inode が %(free)s / %(total)s しかありません（min_free_percent %(percent)s を下回っています）"),
+    ("%(free)s of %(total)s inodes are free, less than min_free_percent=%(percent)s", "空き inode が %(free)s / %(total)s しかありません（min_free_percent=%(percent)s を下回っています）"),
     ("Without inodes no file can be made, however much space is free: jobs and the site stop, on every node.",
      "inode が尽きると、空き容量があってもファイルを作成できず、どのノードでもジョブとサイトが停止します。"),
     ("Remove small files (`du --inodes`), or make the file system anew with more inodes (mkfs -N).",
      "小さなファイルを削除する（`du --inodes` で確認）か、inode 数を増やしてファイルシステムを作り直してください（mkfs -N）。"))
 READ_ONLY = GROUP.rule(
     "CJC307", ERROR,
-    ("the disk of the site DB is, or would be, mounted read-only: %(how)s", "サイト DB のディスクが読み取り専用でマウントされています、またはその設定です: %(how)s"),
+    ("the disk of the site DB is, or would be, mounted read-only: %(how)s", "サイト DB のディスクが読み取り専用でマウントされているか、その設定になっています: %(how)s"),
     ("The start is refused, and a site that runs cannot save its jobs.", "起動は拒否され、稼働中のサイトはジョブを保存できません。"),
     ("Remove ro from `options`; if it is not there, look for I/O errors in the kernel's log, then have the file system checked (fsck).",
      "`options` から ro を除いてください。指定していない場合は、カーネルログの I/O エラーを調べ、fsck を実行してください。"))
@@ -74,8 +73,8 @@ ABSENT = GROUP.rule(
      "It is right only where the cluster itself attaches (EBS) or activates it (LVM) before the mount.",
      "全ノードから見えるディスク（FC、iSCSI、EBS マルチアタッチ）であれば、このノードでの起動は失敗します。"
      "クラスタがマウント前に接続（EBS）または活性化（LVM）する構成の場合のみ正常です。"),
-    ("Check the storage path (lsblk, multipath -ll) and `device`; in a setup that attaches or activates the disk nothing is to be done.",
-     "ストレージパス（lsblk、multipath -ll）と `device` を確認してください。クラスタがディスクを接続・活性化する構成では対処不要です。"))
+    ("Check the storage path (lsblk, multipath -ll) and `device`; where the cluster attaches or activates the disk, nothing is to be done (`--accept CJC308`).",
+     "ストレージパス（lsblk、multipath -ll）と `device` を確認してください。クラスタがディスクを接続・活性化する構成では対処不要です（`--accept CJC308`）。"))
 TWICE = GROUP.rule(
     "CJC309", ERROR,
     ("%(device)s is answered by several devices: %(paths)s", "%(device)s に複数のデバイスが該当します: %(paths)s"),
@@ -86,7 +85,7 @@ TWICE = GROUP.rule(
      "異なる場合は、コピー側を切り離すか、コピー側だけのラベルまたは UUID を変更する（e2label、tune2fs -U random）か、`device` に /dev/disk/by-id を指定してください。"))
 BAD_FILE_SYSTEM = GROUP.rule(
     "CJC310", ERROR,
-    ("file system on %(device)s: found %(found)s, wanted %(wanted)s", "%(device)s のファイルシステム: 検出 %(found)s、期待 %(wanted)s"),
+    ("the file system on %(device)s is %(found)s, `fstype` says %(wanted)s", "%(device)s のファイルシステムは %(found)s ですが、`fstype` は %(wanted)s です"),
     ("It cannot be mounted: the start on this node fails.", "マウントできないため、このノードでの起動は失敗します。"),
     ("See what is on it with `wipefs -n %(device)s`, and correct `device` or `fstype`. Make no new file system before you are sure that the site DB is not on it.",
      "`wipefs -n %(device)s` で内容を確認し、`device` または `fstype` を修正してください。サイト DB が無いと確信できるまで、ファイルシステムを作り直さないでください。"))
@@ -99,7 +98,7 @@ NO_MMP = GROUP.rule(
      "フェンシング（STONITH）を設定してください。加えて、全ノードでアンマウントした状態で `tune2fs -O mmp %(device)s` を実行します。"))
 SOFT = GROUP.rule(
     "CJC312", WARNING,
-    ("the network file system is, or would be, mounted with %(option)s instead of hard", "ネットワークファイルシステムが hard ではなく %(option)s でマウントされる設定です"),
+    ("the network file system is, or would be, mounted with %(option)s instead of hard", "ネットワークファイルシステムが hard ではなく %(option)s でマウントされているか、その設定になっています"),
     ("When the server is away for a while, writes are lost and the site DB may be damaged; with hard they wait for it.",
      "サーバが一時的に応答しないと書き込みが失われ、サイト DB が壊れる可能性があります。hard であれば復旧を待ちます。"),
     ("Write hard instead into the mount options (`options`, or those of the cluster's own mount).",
@@ -129,7 +128,7 @@ ELSEWHERE = GROUP.rule(
     ("something else is mounted on the mount point, or the disk is mounted elsewhere: %(words)s",
      "マウントポイントに別のものがマウントされているか、ディスクが別の場所にマウントされています: %(words)s"),
     ("The start on this node is refused.", "このノードでの起動は拒否されます。"),
-    ("Unmount what does not belong there.", "本来と異なるマウントを解除してください。"))
+    ("Unmount what does not belong there (`findmnt` shows it).", "本来と異なるマウントを解除してください（`findmnt` で確認）。"))
 
 NEED_THE_DISK = (NO_SITE_DB, OTHER_SITE, BAD_MODE, LOW_SPACE, LOW_INODES, READ_ONLY)
 NOT_SEEN = Reason("%(what)s cannot be looked at: %(error)s", "%(what)s を確認できません: %(error)s")
@@ -188,8 +187,10 @@ def _room(node: Node) -> Iterator[Found]:
         yield unchecked((LOW_SPACE, LOW_INODES), NOT_SEEN, what=path, error=answer.words())
         return
     free, total, free_inodes, inodes = json.loads(answer.output)
-    if total and (free * 100 < total * percent or free < mib << 20):
-        yield LOW_SPACE(path, free=free >> 20, total=total >> 20, percent=percent, mib=mib)
+    asked = ["min_free_percent=%d" % percent] if free * 100 < total * percent else []
+    asked += ["min_free_mib=%d" % mib] if free < mib << 20 else []
+    if total and asked:
+        yield LOW_SPACE(path, free=free >> 20, total=total >> 20, asked=", ".join(asked))
     elif free_inodes * 100 < inodes * percent:  # btrfs counts none; XFS makes them of free space: without the one there is none of the other
         yield LOW_INODES(path, free=free_inodes, total=inodes, percent=percent)
 

@@ -12,11 +12,12 @@ from cjc_agent.tools import look, processes
 GROUP = Group("Environment: NQS_SITE", "環境変数 NQS_SITE")
 CLUSTER_DAEMONS = ("pacemakerd", "clppm", "clprc")  # what they have in their environment every resource script inherits
 MISLEADS = ("Whatever inherits it acts on that site, also what was meant for the local site or another one; and strangers look like daemons of the site.",
-            "継承した側の操作がすべてそのサイトに対して行われ、ローカルサイトや別サイト向けの操作まで誤動作します。無関係なプロセスがサイトのデーモンと区別できなくなります。")
+            "この変数を引き継いだコマンドはすべてそのサイトを操作するため、ローカルサイトや別サイト向けの操作も誤ったサイトに対して行われます。"
+            "また、無関係なプロセスとサイトのデーモンを区別できなくなります。")
 
 IN_A_FILE = GROUP.rule(
     "CJC501", WARNING,
-    ("NQS_SITE is set here for more than one command", "ここで NQS_SITE が単一コマンドの範囲を超えて設定されています"), MISLEADS,
+    ("NQS_SITE is set here for more than one command", "NQS_SITE がここで恒常的に設定されています（特定のコマンドに限定されていません）"), MISLEADS,
     ("Remove the line and write `NQS_SITE=SITE` before the one command that needs it; what runs already keeps it until it is started again.",
      "この行を削除し、必要なコマンドの直前にだけ `NQS_SITE=サイト名` を付けてください。稼働中のプロセスには再起動するまで残ります。"))
 WITHOUT = GROUP.rule(
@@ -26,8 +27,8 @@ WITHOUT = GROUP.rule(
      "to go by: what is none of these is not ended.",
      "エージェントはこの変数でサイトのプロセスを見分けます。変数が無いと、停止時の判断材料は起動記録・VIP の待ち受け・ディスクの使用者だけになり、"
      "いずれにも該当しないプロセスは終了されません。"),
-    ("Nothing can be set; report it, and test a stop with `cjcpw` gone wrong before relying on it: `stop_escalation` is what ends them.",
-     "設定での対処はできません。開発元に報告し、`cjcpw` が失敗した場合の停止（`stop_escalation`）を事前に試験してください。"))
+    ("No parameter helps. Report it; and before you rely on it, see in a maintenance window that a stop works also when `cjcpw stop` fails.",
+     "パラメータでの対処はできません。開発元に報告し、`cjcpw stop` が失敗した場合でも停止できることを保守時間帯に確認してください。"))
 IN_A_DAEMON = GROUP.rule(
     "CJC503", WARNING,
     ("NQS_SITE=%(value)s is in the environment of %(who)s", "%(who)s の環境変数に NQS_SITE=%(value)s があります"), MISLEADS,

@@ -26,8 +26,8 @@ NO_SUBNET = GROUP.rule(
     ("VIP %(vip)s is in no subnet of an interface of this node that is up", "VIP %(vip)s は、このノードで有効なインタフェースのどのサブネットにも属していません"),
     ("After a failover to this node nobody finds the address, unless a router sends it here (AWS overlay IP: route table entry).",
      "このノードへのフェイルオーバ後、VIP に到達できません（AWS のオーバーレイ IP のように、経路表でこのノードへ転送される場合を除く）。"),
-    ("Bring the interface up, or correct the VIP or the netmask of the interface; where the VIP is routed (AWS overlay IP) nothing is to be done.",
-     "インタフェースを有効にするか、VIP またはインタフェースのネットマスクを修正してください。経路表で転送する VIP（AWS のオーバーレイ IP）なら対処は不要です。"))
+    ("Bring the interface up, or correct the VIP or the netmask of the interface; where the VIP is routed (AWS overlay IP), nothing is to be done (`--accept CJC401`).",
+     "インタフェースを有効にするか、VIP またはインタフェースのネットマスクを修正してください。経路表で転送する VIP（AWS のオーバーレイ IP）なら対処不要です（`--accept CJC401`）。"))
 NAMES_DISAGREE = GROUP.rule(
     "CJC402", WARNING,
     ("%(name)s is %(hosts)s here, but the name service says %(service)s", "%(name)s はこのファイルでは %(hosts)s ですが、ネームサービスでは %(service)s です"),
@@ -39,13 +39,13 @@ NO_REVERSE = GROUP.rule(
     ("ipcheck is %(value)s, but no name leads from the VIP %(vip)s and back to it: %(chain)s", "ipcheck は %(value)s ですが、VIP %(vip)s の逆引き名が VIP に戻りません: %(chain)s"),
     ("SVs refuse a peer whose address has no matching name: after the failover jobs are not sent, and their results do not come back.",
      "SV が逆引きの一致しない相手を拒否するため、フェイルオーバ後にジョブの投入や結果の返送ができません。"),
-    ("`cjc-agent conf set --in site ipcheck=OFF` (with the disk mounted), or give the VIP a name and a reverse name, on all nodes.",
-     "ディスクをマウントしたうえで `cjc-agent conf set --in site ipcheck=OFF` を実行するか、全ノードで VIP の正引きと逆引きを登録してください。"))
+    ("On the node where the disk is mounted: `cjc-agent conf set --in site ipcheck=OFF`; or give the VIP a name and a reverse name, on all nodes.",
+     "ディスクをマウントしているノードで `cjc-agent conf set --in site ipcheck=OFF` を実行するか、全ノードで VIP の正引きと逆引きを登録してください。"))
 UNREACHED = GROUP.rule(
     "CJC404", WARNING,
     ("port %(port)s of %(peer)s is not reachable from here: %(error)s", "このノードから %(peer)s のポート %(port)s に接続できません: %(error)s"),
-    ("MG and SV talk to each other in both directions: with the site on this node they do not.", "MG と SV は双方向に通信します。サイトがこのノードで動作している間、通信できません。"),
-    ("See that JobCenter runs there, and open %(port)s/TCP in firewalls and security groups; try the other direction with the doctor over there.",
+    ("MG and SV talk to each other in both directions: with the site on this node they cannot.", "MG と SV は双方向に通信するため、サイトがこのノードで動作している間、通信できません。"),
+    ("See that JobCenter runs there, and open %(port)s/TCP in firewalls and security groups; try the other direction from over there, too.",
      "相手側で JobCenter が動作していることを確認し、ファイアウォールとセキュリティグループで %(port)s/TCP を開放してください。逆方向は相手側で確認してください。"))
 UNRESOLVED = GROUP.rule(
     "CJC405", WARNING,
@@ -224,17 +224,17 @@ def peers(node: Node) -> Iterator[Found]:
     if not answer.ok:
         yield unchecked(PEER_RULES, NO_ANSWER, what=", ".join(node.peers))
         return
-    for word, (_, port), ends in zip(node.peers, wanted, json.loads(answer.output)):
+    for word, (host, port), ends in zip(node.peers, wanted, json.loads(answer.output)):
         if ends is None:
             yield unchecked(PEER_RULES, NO_NAMES, what=word)
         elif not ends:
-            yield UNRESOLVED(word, peer=word)
+            yield UNRESOLVED(word, peer=host)
         elif ends[""] == TIMED_OUT:
             yield unchecked((UNREACHED, NOT_FROM_VIP), NO_ANSWER, what=word)
         elif ends[""]:
-            yield UNREACHED(word, peer=word, port=port, error=ends[""])
+            yield UNREACHED(word, peer=host, port=port, error=ends[""])
         else:
-            yield from (NOT_FROM_VIP(word, peer=word, port=port, vip=vip, error=error) for vip, error in ends.items() if error)
+            yield from (NOT_FROM_VIP(word, peer=host, port=port, vip=vip, error=error) for vip, error in ends.items() if error)
 
 
 def _reach(wanted: Sequence[tuple[str, int]], vips: Sequence[str]) -> list[Optional[dict[str, str]]]:

@@ -16,15 +16,17 @@ UNCOMPLETED = GROUP.rule(
     ("Report it with this line; look at the node's memory and descriptors.", "この行を添えて報告してください。ノードのメモリとファイル記述子も確認してください。"))
 BAD = GROUP.rule(
     "CJC002", ERROR,
-    ("%(words)s", "%(words)s"),
+    ("wrong parameter: %(words)s", "パラメータの誤り: %(words)s"),
     ("Pacemaker refuses to start the resource anywhere (exit code 6); under CLUSTERPRO start.sh fails.",
      "Pacemaker ではどのノードでも起動が拒否されます（終了コード 6）。CLUSTERPRO では start.sh が失敗します。"),
-    ("Correct the parameter; `cjc-agent validate` says whether it is right.", "パラメータを修正し、`cjc-agent validate` で確認してください。"))
+    ("Correct it in the configuration file or in the cluster's resource, then run the doctor again.",
+     "設定ファイルまたはクラスタのリソースで修正し、doctor を再実行してください。"))
 NO_PSUTIL = GROUP.rule(
     "CJC003", ERROR,
     ("psutil is not installed for the Python that runs the agent", "エージェントを実行する Python に psutil がありません"),
     ("The start on this node is refused (exit code 5).", "このノードでの起動が拒否されます（終了コード 5）。"),
-    ("Install it: python3-psutil (Debian), python39-psutil (RHEL 8) ...", "python3-psutil（Debian）、python39-psutil（RHEL 8）などを導入してください。"))
+    ("Install it: python3-psutil (Debian, RHEL 9), python39-psutil (RHEL 8), python311-psutil (SLES 15) ...",
+     "python3-psutil（Debian、RHEL 9）、python39-psutil（RHEL 8）、python311-psutil（SLES 15）などを導入してください。"))
 
 
 @GROUP.check

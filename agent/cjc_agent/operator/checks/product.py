@@ -11,18 +11,21 @@ from cjc_agent.settings import licence, values
 GROUP = Group("JobCenter: licence, commands, version", "JobCenter: ライセンス・コマンド・バージョン")
 REGISTER = ("Register the CJC Option on this node with jclicreg; the licence is the same on all nodes.",
             "このノードで jclicreg により CJC Option を登録してください。ライセンスは全ノード同一にします。")
+LOOK_AT_IT = ("Look at what lies there, its owner and mode, and the file system; then register the CJC Option anew with jclicreg if need be.",
+              "そこにあるものの種類、所有者、モード、ファイルシステムを確認し、必要であれば jclicreg で CJC Option を登録し直してください。")
 REFUSED = ("The start on this node is refused.", "このノードでの起動は拒否されます。")
 
 
-def _licence_rule(id: str, finding: tuple[str, str]) -> Rule:
-    return GROUP.rule(id, ERROR, finding, REFUSED, REGISTER)
+def _licence_rule(id: str, finding: tuple[str, str], remedy: tuple[str, str] = REGISTER) -> Rule:
+    return GROUP.rule(id, ERROR, finding, REFUSED, remedy)
 
 
 LICENCE_RULES = {rule.id: rule for rule in (
     _licence_rule(licence.MISSING, ("the licence file is missing", "ライセンスファイルがありません")),
-    _licence_rule(licence.UNREADABLE, ("the licence file cannot be read: %(words)s", "ライセンスファイルを読めません: %(words)s")),
+    _licence_rule(licence.UNREADABLE, ("the licence file cannot be read: %(words)s", "ライセンスファイルを読めません: %(words)s"), LOOK_AT_IT),
     _licence_rule(licence.EMPTY, ("the licence file is empty", "ライセンスファイルが空です")),
-    _licence_rule(licence.WITHOUT_OPTION, ("the licence file lacks the CJC Option: it %(words)s", "ライセンスに CJC Option が含まれていません: %(words)s")),
+    _licence_rule(licence.WITHOUT_OPTION, ("the licence file lacks the CJC Option: there is no '%(pattern)s' in it",
+                                             "ライセンスファイルに CJC Option が含まれていません（'%(pattern)s' がありません）")),
 )}
 NO_COMMAND = GROUP.rule(
     site.NO_COMMAND, ERROR,
@@ -32,12 +35,12 @@ NO_COMMAND = GROUP.rule(
 NOT_EXECUTABLE = GROUP.rule(
     site.NOT_EXECUTABLE, ERROR,
     ("%(command)s is not an executable file", "%(command)s は実行可能なファイルではありません"), REFUSED,
-    ("Correct its mode (chmod 755) or reinstall JobCenter.", "モードを直す（chmod 755）か、JobCenter を再導入してください。"))
+    ("`chmod 755 %(command)s`, or reinstall JobCenter.", "`chmod 755 %(command)s` を実行するか、JobCenter を再導入してください。"))
 WRITABLE_COMMAND = GROUP.rule(
     site.WRITABLE_COMMAND, WARNING,
     ("%(command)s can be written by others (mode %(mode)s, uid %(uid)s)", "%(command)s が他のユーザから書き込み可能です（モード %(mode)s、uid %(uid)s）"),
     ("Whoever can write it becomes root at the next failover.", "書き込める者は、次のフェイルオーバ時に root 権限を得られます。"),
-    ("chown root, chmod go-w", "chown root と chmod go-w を実行してください。"))
+    ("`chown root %(command)s; chmod go-w %(command)s`", "`chown root %(command)s; chmod go-w %(command)s` を実行してください。"))
 NO_MAKER = GROUP.rule(
     "CJC208", WARNING,
     ("cjcmksite is not installed: looked for %(paths)s", "cjcmksite がありません（検索先: %(paths)s）"),
@@ -49,14 +52,14 @@ VERSION_UNKNOWN = GROUP.rule(
     ("JobCenter's version is not known: no package that is installed owns %(command)s", "JobCenter のバージョンが不明です（%(command)s を含むパッケージがありません）"),
     ("All nodes need the very same version; here nobody can tell, and `version` cannot be held against it.",
      "全ノードでバージョンの完全一致が必要ですが、このノードでは確認できず、`version` との照合もできません。"),
-    ("Install JobCenter from its package, the same one on all nodes; compare by hand meanwhile.",
-     "全ノードで同じパッケージから導入してください。それまでは手作業で照合してください。"))
+    ("Install JobCenter from its package, the same one on all nodes; where there is none, compare by hand, and `--accept CJC209`.",
+     "全ノードで同じパッケージから導入してください。パッケージが無い場合は手作業で照合し、`--accept CJC209` を指定します。"))
 OTHER_VERSION = GROUP.rule(
     site.OTHER_VERSION, ERROR,
-    ("JobCenter here is %(here)s, but %(wanted)s is wanted (%(by)s)", "このノードの JobCenter は %(here)s ですが、%(wanted)s が必要です（%(by)s）"),
-    ("The site DB of one version is not for another one: the start on this node is refused where `version` says so.",
-     "サイト DB はバージョン間で互換性がありません。`version` を指定していれば、このノードでの起動は拒否されます。"),
-    ("Install the same version on all nodes; after a planned update change `version`.", "全ノードを同じバージョンにしてください。計画更新後は `version` を変更します。"))
+    ("JobCenter here is %(here)s, but the parameter `version` wants %(wanted)s", "このノードの JobCenter は %(here)s ですが、パラメータ `version` は %(wanted)s です"),
+    ("All nodes need the very same version; where `version` is given, the start on a node with another one is refused.",
+     "全ノードでバージョンの完全一致が必要です。`version` を指定している場合、異なるバージョンのノードでの起動は拒否されます。"),
+    ("Install the same version on all nodes; after a planned update change `version`.", "全ノードを同じバージョンにしてください。計画した更新の後であれば `version` を変更します。"))
 NO_USER = GROUP.rule(
     site.NO_USER, ERROR,
     ("user %(user)s is not known on this node", "ユーザ %(user)s がこのノードに存在しません"), REFUSED,
@@ -73,7 +76,7 @@ def the_licence(node: Node) -> Iterator[Found]:
         return
     id, _, words = answer.output.partition(" ")
     if id:
-        yield LICENCE_RULES[id](licence.path(settings.nqs_home), words=words)
+        yield LICENCE_RULES[id](licence.path(settings.nqs_home), words=words, pattern=settings.licence_pattern)
 
 
 @GROUP.check
@@ -99,7 +102,7 @@ def version(node: Node) -> Iterator[Found]:
     if not here:
         yield VERSION_UNKNOWN(command.path, command=command.path)
     elif node.settings.version and here != node.settings.version:
-        yield OTHER_VERSION(command.path, here=here, wanted=node.settings.version, by="the parameter `version`")
+        yield OTHER_VERSION(command.path, here=here, wanted=node.settings.version)
 
 
 @GROUP.check
