@@ -85,7 +85,7 @@ TWICE = GROUP.rule(
      "異なる場合は、コピー側を切り離すか、コピー側だけのラベルまたは UUID を変更する（e2label、tune2fs -U random）か、`device` に /dev/disk/by-id を指定してください。"))
 BAD_FILE_SYSTEM = GROUP.rule(
     "CJC310", ERROR,
-    ("the file system on %(device)s is %(found)s, `fstype` says %(wanted)s", "%(device)s のファイルシステムは %(found)s ですが、`fstype` は %(wanted)s です"),
+    ("file system on %(device)s: %(found)s, but `fstype` says %(wanted)s", "%(device)s のファイルシステム: %(found)s（`fstype` の指定: %(wanted)s）"),
     ("It cannot be mounted: the start on this node fails.", "マウントできないため、このノードでの起動は失敗します。"),
     ("See what is on it with `wipefs -n %(device)s`, and correct `device` or `fstype`. Make no new file system before you are sure that the site DB is not on it.",
      "`wipefs -n %(device)s` で内容を確認し、`device` または `fstype` を修正してください。サイト DB が無いと確信できるまで、ファイルシステムを作り直さないでください。"))
