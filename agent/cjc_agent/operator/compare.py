@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from cjc_agent.operator.checks import cluster, daemon_conf, product
 from cjc_agent.operator.checks.daemon_conf import UNIT
-from cjc_agent.operator.doctor import LABELS, TEXTS
+from cjc_agent.operator.doctor import LABELS, TEXTS, placed
 from cjc_agent.operator.node import MAKER
 from cjc_agent.operator.rule import ERROR, JAPANESE, SEVERITIES, WARNING, Rule
 from cjc_agent.operator.saved import Found, Saved
@@ -23,14 +23,14 @@ NOT_SET = "-"
 
 SAY = {  # English, Japanese
     "site": ("site %s", "サイト %s"), "saved": ("%s, saved %s", "%s（保存: %s）"),
-    "matters": ("What differs and matters", "対処が必要な差異"), "may": ("What differs, and may", "問題とならない差異"),
+    "matters": ("Differences that matter", "対処が必要な差異"), "may": ("Differences that do not matter", "問題とならない差異"),
     "unsure": ("Found on some nodes, not checkable on the others", "一部のノードで検出、他のノードでは検査不可"),
     "only": ("only on %s", "%s のみ"),
     "everywhere": ("found on all nodes alike, see the doctor: %s", "全ノードに共通する指摘（doctor を参照）: %s"),
     "old": ("saved more than a day apart (%s): save them again before you rely on this",
             "保存日時が 1 日以上離れています（%s）。確実な比較のため、保存し直してください"),
     "twice": ("the same node more than once: %s", "同じノードが複数あります: %s"),
-    "summary": ("%s: %d differ%s and matter%s (%d error%s), %d may differ", "%s: 対処が必要な差異 %d（うちエラー %d）、問題とならない差異 %d"),
+    "summary": ("%s: %d difference%s that matter%s (%d error%s), %d that do not", "%s: 対処が必要な差異 %d（うちエラー %d）、問題とならない差異 %d"),
     "sites": ("these files are of different sites (%s): compare nodes of one site", "異なるサイトのファイルです（%s）。同じサイトのノードを比較してください"),
 }
 
@@ -251,9 +251,8 @@ def _finding(one: Only, language: str) -> list[str]:
 
 def _found(one: Only, language: str) -> str:
     """One line: the rule, on which nodes, where, what."""
-    place = one.first.place + ": " if one.first.place else ""
-    return "  %s %s %s: %s%s" % (LABELS[one.severity][language == JAPANESE], one.first.rule, _say("only", language) % ", ".join(one.found), place,
-                                 one.first.words[language][0])
+    return "  %s %s %s: %s" % (LABELS[one.severity][language == JAPANESE], one.first.rule, _say("only", language) % ", ".join(one.found),
+                               placed(one.first.place, one.first.words[language][0]))
 
 
 def summary(made: Comparison, language: str) -> str:
@@ -263,7 +262,7 @@ def summary(made: Comparison, language: str) -> str:
     names, count = ", ".join(made.nodes), len(matters)
     if language == JAPANESE:
         return SAY["summary"][1] % (names, count, errors, may)
-    return SAY["summary"][0] % (names, count, "" if count != 1 else "s", "" if count != 1 else "s", errors, "" if errors == 1 else "s", may)
+    return SAY["summary"][0] % (names, count, "" if count == 1 else "s", "" if count != 1 else "s", errors, "" if errors == 1 else "s", may)
 
 
 def _say(what: str, language: str) -> str:

@@ -16,7 +16,8 @@ COLOURS = {ERROR: "\x1b[1;31m", WARNING: "\x1b[33m", INFO: "\x1b[36m", "": "\x1b
 PLAIN = "\x1b[0m"
 LABELS = {ERROR: ("ERROR", "エラー"), WARNING: ("WARNING", "警告"), INFO: ("info", "情報")}
 TEXTS = {  # English, Japanese
-    "why": ("why:", "影響:"), "do": ("do: ", "対処:"), "good": ("good", "問題なし"), "unchecked": ("Not checkable here", "このノードでは検査不可"),
+    "why": ("why:", "影響:"), "do": ("do: ", "対処:"), "good": ("good", "問題なし"),
+    "in part": ("good, as far as it could be checked", "検査できた範囲では問題なし"), "unchecked": ("Not checkable here", "このノードでは検査不可"),
     "subject": ("site %(site)s on node %(node)s, settings from %(origin)s", "ノード %(node)s のサイト %(site)s（設定: %(origin)s）"),
     "options": ("the command line", "コマンドライン"),
 }
@@ -83,7 +84,7 @@ def text(report: Report, language: str, coloured: bool) -> str:
     """Return the report for people: groups with problems first, the worst on top; the summary last, where the eye is."""
     groups = sorted(rules.GROUPS, key=lambda group: _worst(report.found[group.title]))
     lines = [_subject(report, language), ""]
-    lines += [line for group in groups for line in _group(group, report.found[group.title], language, coloured)]
+    lines += [line for group in groups for line in _group(group, report, language, coloured)]
     if report.unchecked:
         lines += ["", _paint(_say("unchecked", language), "", coloured), *_unchecked(report.unchecked, language)]
     return "\n".join([*lines, "", summary(report, language, coloured)])
@@ -101,7 +102,7 @@ def _unchecked(every: Sequence[Unchecked], language: str) -> list[str]:
     ids: dict[str, list[str]] = {}
     for one in every:
         ids.setdefault(one.words(language), []).extend(rule.id for rule in one.rules)
-    return ["  %s: %s" % (one_line(words), " ".join(dict.fromkeys(listed))) for words, listed in ids.items()]
+    return ["  %s: %s" % (one_line(words), " ".join(sorted(set(listed)))) for words, listed in ids.items()]
 
 
 def _severity(finding: Finding) -> int:
@@ -112,16 +113,17 @@ def _worst(findings: list[Finding]) -> int:
     return min(map(_severity, findings), default=len(SEVERITIES))
 
 
-def _group(group: Group, findings: list[Finding], language: str, coloured: bool) -> list[str]:
+def _group(group: Group, report: Report, language: str, coloured: bool) -> list[str]:
     title = group.title_ja if language == JAPANESE else group.title
+    findings = report.found[group.title]
     if not findings:
-        return ["%s: %s" % (_paint(title, "", coloured), _say("good", language))]
+        whole = not any(rule in group.rules for one in report.unchecked for rule in one.rules)
+        return ["%s: %s" % (_paint(title, "", coloured), _say("good" if whole else "in part", language))]
     lines = [_paint(title, "", coloured)]
     for finding in sorted(findings, key=_severity):
         words, why, remedy = map(one_line, finding.words(language))
         label = LABELS[finding.rule.severity][language == JAPANESE]
-        place = one_line(finding.place) + ": " if finding.place else ""
-        lines.append("  %s %s %s%s" % (_paint(label, finding.rule.severity, coloured), finding.rule.id, place, words))
+        lines.append("  %s %s %s" % (_paint(label, finding.rule.severity, coloured), finding.rule.id, placed(one_line(finding.place), words)))
         lines.append("      %s %s" % (_say("why", language), why))
         lines.append("      %s %s" % (_say("do", language), remedy))
     return [*lines, ""]
@@ -139,6 +141,11 @@ def summary(report: Report, language: str, coloured: bool = False) -> str:
         words = "%s, site %s: %s, %d rule%s not checkable here" % (node, site, ", ".join(plurals), kept, "" if kept == 1 else "s")
     worst = next((severity for severity, count in zip(SEVERITIES, counts) if count), "")
     return _paint(one_line(words), worst, coloured)
+
+
+def placed(place: str, words: str) -> str:
+    """Return a finding with its place in front, unless it begins with that anyway."""
+    return words if words.startswith(place) else "%s: %s" % (place, words)
 
 
 def _say(what: str, language: str) -> str:

@@ -79,7 +79,8 @@ def test_what_is_each_node_s_own_is_no_difference(write):
                                                                           "node/disk": "not mounted"}))
     assert (made.differences, made.only, made.matters, made.notes(ENGLISH)) == ([], [], [], [])
     assert compare.text(made, ENGLISH) == (
-        "site jobsiteA: node1, saved 2026-11-28 03:00 +0000; node2, saved 2026-11-28 12:00 +0900\n\nnode1, node2: 0 differ and matter (0 errors), 0 may differ")
+        "site jobsiteA: node1, saved 2026-11-28 03:00 +0000; node2, saved 2026-11-28 12:00 +0900\n\n"
+        "node1, node2: 0 differences that matter (0 errors), 0 that do not")
 
 
 PLACE = "/usr/lib/nqs/rc/daemon.conf:2"
@@ -141,7 +142,7 @@ def test_findings_of_some_nodes_only(write):
     made = held(write(findings=[everywhere, info]), write("node2", findings=[finding("CJC204"), everywhere]), write("node3", findings=[everywhere]))
     assert said(made) == [("CJC204", "error", ["node2"])] and made.everywhere == ["CJC105"]
     text = compare.text(made, ENGLISH).split("\n")
-    assert text[2:6] == ["What differs and matters", "  ERROR CJC204 only on node2: /etc/x:1: it is wrong", "      why: it fails", "      do:  mend it"]
+    assert text[2:6] == ["Differences that matter", "  ERROR CJC204 only on node2: /etc/x:1: it is wrong", "      why: it fails", "      do:  mend it"]
     assert "  info CJC122 only on node1: /etc/x:1: it is wrong" in text and "found on all nodes alike, see the doctor: CJC105" in text
     japanese = compare.text(made, JAPANESE)
     assert "エラー CJC204 node2 のみ: /etc/x:1: 誤りです" in japanese and "対処: 修正してください" in japanese
@@ -247,7 +248,7 @@ def test_hostile_contents_make_neither_a_traceback_nor_an_escape(tmp_path, capsy
 def test_the_verb(write, capsys):
     one, other = write(), write("node2", **{"versions/JobCenter": "jobcenter 16.0-1"})
     for words, code, where, text in (
-            ([one, one], 0, 0, "0 differ and matter"), ([one, other], 1, 0, "ERROR CJC210"), ([one], 2, 1, "two files or more"),
+            ([one, one], 0, 0, "0 differences that matter"), ([one, other], 1, 0, "ERROR CJC210"), ([one], 2, 1, "two files or more"),
             ([one, "/missing"], 2, 1, "cjc-agent: /missing: no file"), (["--lang", "ja", one, "/missing"], 2, 1, "保存し直してください"),
             ([], 2, 1, "required: FILE"), (["--lang", "ja", one, other], 1, 0, "エラー CJC210 JobCenter のバージョン")):
         assert cli.main(["compare", *words]) == code

@@ -94,6 +94,18 @@ def test_in_japanese(told):
     assert "エラー CJC902 発見 3" in text and "影響: 理由" in text and text.endswith("node2（jobsiteA）: エラー 1、警告 0、情報 1、検査できない規則 0")
 
 
+def test_a_group_of_which_a_part_could_not_be_checked_is_not_called_good(told):
+    made, examine = told
+    text = doctor.text(examine(unchecked([made[ERROR]], NOT_MOUNTED)), ENGLISH, coloured=False)
+    assert "First: good\nSecond: good, as far as it could be checked\n" in text
+
+
+def test_a_place_is_not_said_twice(told):
+    made, examine = told
+    text = doctor.text(examine(made[WARNING]("found", what="2"), made[ERROR]("/etc/y", what="/etc/y")), ENGLISH, coloured=False)
+    assert "  WARNING CJC901 found 2\n" in text and "  ERROR CJC902 /etc/y: found /etc/y\n" in text
+
+
 def test_what_is_only_good_to_know_is_no_problem(told):
     made, examine = told
     assert examine(made[INFO]("x", what="1")).clean and examine().clean and not examine(made[WARNING]("x", what="1")).clean
