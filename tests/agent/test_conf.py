@@ -78,6 +78,7 @@ def test_show_and_get(here: Here) -> None:
         assert json.loads(here.call("get", one["key"], "--of", one["of"], "--json").out) == one
         assert one["file"] is None or "%s:%d" % (one["file"], one["line"]) in text.out
     assert here.call("get", "listenport").said == "cjc-agent: listenport is not set: did you mean listen_port?\n"
+    assert here.call("get", "ipcheck").said == "cjc-agent: ipcheck is not set\n"
 
 
 @pytest.mark.parametrize("which", ["common", "local", "site"])
@@ -95,7 +96,7 @@ def test_set(here: Here, which: str) -> None:
     assert (path.stat().st_uid, path.stat().st_gid, path.stat().st_mode & 0o7777) == (4711, 4712, 0o640)
     assert answer.out.startswith("--- %s\n+++ %s\n@@ -1,4 +1,4 @@\n # 夜間\n" % (path, path)) and answer.out.startswith(dry.out)
     assert "\n-listen_port = 20816" in answer.out and "\n+listen_port = 20817" in answer.out and "\nwritten: %s\n" % path in answer.out
-    assert ("systemctl restart jobcentersv" in answer.out) == (which != "site")
+    assert ("systemctl restart jobcentersv (move the cluster site" in answer.out) == (which != "site")
     assert all(word in answer.out for word in ("pcs resource restart", "crm resource restart", "clpgrp")) == (which != "local")
     again = here.call(*words)
     assert (again.code, again.out) == (0, "%s: nothing to change\n" % path)
@@ -131,7 +132,7 @@ def test_refused(here: Here, values: list[str], which: str, words: str) -> None:
     values, words = [value.replace("VIP", here.site.vip) for value in values], words.replace("VIP VIP", "VIP " + here.site.vip)
     before = {name: path.read_bytes() for name, path in here.files.items()}
     answer = here.call("set", *values, *(["--in", which] if which else []))
-    assert answer.code == 2 and answer.out == "" and words in answer.said, answer
+    assert answer.code == 2 and answer.out == "" and words in answer.said and answer.said.endswith("cjc-agent: nothing was written\n"), answer
     assert {name: path.read_bytes() for name, path in here.files.items()} == before
 
 

@@ -327,7 +327,7 @@ def test_a_further_node(fresh: Fresh) -> None:
 
 def test_without_the_disk_and_without_wishes(fresh: Fresh) -> None:
     answer = fresh.call()
-    assert answer.code == 1 and "mount it by --mount" in answer.out and "not done: site-db, note, site-conf, local-conf" in answer.out
+    assert answer.code == 1 and "not mounted: add --mount" in answer.out and "not done: site-db, note, site-conf, local-conf" in answer.out
 
 
 def test_what_the_cluster_mounts(fresh: Fresh) -> None:

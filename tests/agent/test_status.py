@@ -241,7 +241,7 @@ def test_a_file_that_is_not_right_does_not_hide_what_runs(site: Site, conf: path
 def test_the_only_site_of_this_node_is_found(site: Site) -> None:
     """No cluster answers, and no file tells of it: what was started here does."""
     answer = status(site)
-    assert answer.code == 2 and "which site is meant?" in answer.said
+    assert answer.code == 2 and "which site is meant? There is no /etc/cjc-agent/*.conf" in answer.said
     site.start()
     assert status(site).out.startswith("site %s: running\n" % site.name)
     site.stop()

@@ -223,7 +223,8 @@ def locked(folder: str, deadline: Deadline) -> Lock:
 
 def to_take_effect(node: Node, which: str) -> list[str]:
     """Return what an edit of a file needs to take effect: a line each."""
-    lines = ["%s: %s" % ("on this node", " ".join(RESTART))] if which != SITE else []
+    touches = " (move the cluster site, whose disk is here, away first: this may touch it)" if node.mount else ""
+    lines = ["on this node: %s%s" % (" ".join(RESTART), touches)] if which != SITE else []
     if which != LOCAL:
         name = node.resource or "RESOURCE"
         lines.append("for the cluster site, where it runs: pcs resource restart %s; or crm resource restart %s" % (name, name))

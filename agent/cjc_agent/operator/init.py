@@ -227,7 +227,7 @@ class Init:
             self._step("disk", "leave the site alone, whose disk is not here: %s. Right on a further node; the site is made where its disk is (%s)" % (
                 state.reason, how), None, nothing=LEFT_OUT)
             return False
-        how = ": mount it by --mount; on a further node, for which the site need not be made, say what its local site is to be: --local-daemon"
+        how = ": add --mount (no other node may have it mounted); or on a further node, where only its local site is left to do: --local-daemon SITE or OFF"
         self._step("disk", "have the disk here", _fail(state.reason + (how if state.stopped and settings.device else "")), looks=True)
         return False
 

@@ -37,8 +37,9 @@ def complain(*words: str) -> int:
     return USAGE
 
 
-def parameter_options(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each parameter."""
+def parameter_options(parser: argparse.ArgumentParser, words: str = "") -> None:
+    """Add an option for each parameter. The usage, which stands above a complaint, would not be read if it named them all: the options, then `words`."""
+    parser.usage = " ".join(["%(prog)s [--help] [OPTION ...]", *words.split()])
     group = parser.add_argument_group("parameters")
     for row in TABLE:
         names = ["--" + row.name] + (["--" + row.name.replace("_", "-")] if "_" in row.name else [])
@@ -56,12 +57,12 @@ def parameters_of(options: argparse.Namespace) -> dict[str, str]:
 # -- a site and where its parameters come from -----------------------------------------------------------------------------------------
 
 
-def site_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which site is meant: a file, a resource of the running cluster, or parameters."""
+def site_options(parser: argparse.ArgumentParser, words: str = "") -> None:
+    """Add the options that say which site is meant: a file, a resource of the running cluster, or parameters. `words`: what follows the options."""
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--conf", metavar="FILE", help="configuration file (`name = value` lines)")
     source.add_argument("--resource", metavar="NAME", help="the resource of the running Pacemaker cluster whose parameters count")
-    parameter_options(parser)
+    parameter_options(parser, words)
 
 
 class Source:
@@ -98,7 +99,10 @@ def source_of(options: argparse.Namespace, whole: bool = True) -> Source:
     if not names and len(paths) == 1:
         return _from_file(paths[0], given, whole)
     choice = ["--resource " + one for one in names] + ["--conf " + path for path in paths]
-    raise WrongUsage("which site is meant? give one of: %s" % (", ".join(choice) or "--conf FILE, --resource NAME, --site NAME --site_db PATH"))
+    if choice:
+        raise WrongUsage("which site is meant? give one of: %s" % ", ".join(choice))
+    raise WrongUsage("which site is meant? There is no %s/*.conf, and no ocf:cjc:jobcenter resource in a running cluster: give --conf FILE, or --site NAME "
+                     "--site_db PATH" % conf_file.FOLDER)
 
 
 def _from_file(path: str, given: Mapping[str, str], whole: bool) -> Source:

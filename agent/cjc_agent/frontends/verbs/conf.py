@@ -35,8 +35,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     show = what.add_parser("show", help="print what counts for both sites, from which file and line, and what it hides")
     for sub in (one, show):
         sub.add_argument("--json", action="store_true", help="print the answer as JSON")
-    for sub in (one, edit, show):
-        site_options(sub)
+    for sub, words in ((one, "KEY"), (edit, "KEY=VALUE ..."), (show, "")):
+        site_options(sub, words)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             return _set(options, look)
         return _get(options, look()) if options.what == "get" else _show(options, look())
     except conf.Refused as error:
-        raise WrongUsage(*error.args) from error
+        raise WrongUsage(*error.args, *(["nothing was written"] if options.what == "set" else [])) from error
     except conf.Failed as error:
         print("cjc-agent: " + one_line(str(error)), file=sys.stderr, flush=True)
         return BAD
@@ -68,8 +68,9 @@ def _get(options: argparse.Namespace, node: Node) -> int:
         print(json.dumps(conf.told(options.key, found, options.of), indent=1), flush=True)
     elif found.value:
         print(one_line(found.value), flush=True)
-    elif options.key not in KEYS and not found.entry and nearest(options.key):
-        raise conf.Failed("%s is not set: did you mean %s?" % (options.key, nearest(options.key)))
+    else:
+        like = "" if options.key in KEYS or found.entry else nearest(options.key)
+        raise conf.Failed("%s is not set%s" % (options.key, ": did you mean %s?" % like if like else ""))
     return GOOD if found.value else BAD
 
 

@@ -20,7 +20,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", metavar="HOST[:PORT]", action="append", default=[],
                         help="a host of the other side (MG or SV) whose port must be reached from here; may be given several times")
     parser.add_argument("--accept", metavar="RULE", action="append", default=[],
-                        help="a rule whose warning is right here (CJC401 where the VIP is routed, say): a note only; may be given several times")
+                        help="a rule whose warning is as it must be on this node (CJC401 where the VIP is routed, say): a note only; may be given "
+                             "several times")
     parser.add_argument("--save", metavar="FILE", help="also write this node's facts (versions, digests, settings) for `cjc-agent compare`")
     site_options(parser)
 
