@@ -142,7 +142,7 @@ class Comparison:
 
     def _parameters(self) -> Iterator[Difference]:
         for name in self.names("parameters"):
-            found = self.of("parameters", name)
+            found = {label: text or NOT_SET for label, text in self.of("parameters", name).items()}
             free = name in MAY_DIFFER and not any(values.is_network(text) for text in found.values() if name == "device")
             yield Difference(("parameter `%s`" % name, "パラメータ `%s`" % name), found, None if free else cluster.OTHER_PARAMETER)
 

@@ -194,7 +194,8 @@ def _record_words(found: Optional[dict[str, Any]], doubt: str) -> str:
     if found is None:
         return doubt or "none: not started on this node, or stopped since"
     started = "started by %s" if found["finished"] else "a start by %s did not finish"
-    return "%s, %d of %d recorded processes live" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"])
+    ended = " (jobs among them end)" if found["alive"] < found["daemons"] else ""
+    return "%s, %d of %d recorded processes live%s" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"], ended)
 
 
 def _settings_lines(seen: dict[str, Any]) -> list[str]:
@@ -202,10 +203,15 @@ def _settings_lines(seen: dict[str, Any]) -> list[str]:
     disk = "%s on %s" % (settings["device"], settings["directory"]) if settings["device"] else "mounted by the cluster"
     lines = [_row("site DB", "%s, disk %s" % (settings["site_db"], disk)),
              _row("cjcpw", seen["cjcpw"] or "%s is not found below %s" % (settings["cjcpw"], settings["nqs_home"])),
-             _row("timeouts", "%s%s" % (", ".join("%s %s" % pair for pair in seen["timeouts"].items()), _from(seen["timeouts_from"])))]
+             _row("timeouts", "%s%s" % (", ".join(map(_timeout_words, seen["timeouts"].items())), _from(seen["timeouts_from"])))]
     if seen["cluster"]:
         lines.append(_row("cluster", "leaves it alone: " + seen["cluster"]))
     return lines
+
+
+def _timeout_words(timeout: tuple[str, str]) -> str:
+    operation, _, interval = timeout[0].partition(" ")
+    return "%s%s %s" % (operation, " (every %s)" % interval if interval else "", timeout[1])
 
 
 def _from(source: str) -> str:

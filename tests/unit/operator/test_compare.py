@@ -74,6 +74,11 @@ def said(made):
 # -- facts -----------------------------------------------------------------------------------------------------------------------------------
 
 
+def test_a_parameter_that_is_not_given_on_one_node(write):
+    made = held(write(), write("node2", **{"parameters/options": "nodev"}), write("node3", **{"parameters/options": ""}))
+    assert made.matters[0].values["node2"] == "nodev" and made.matters[0].values["node3"] == compare.NOT_SET
+
+
 def test_what_is_each_node_s_own_is_no_difference(write):
     made = held(write(), write("node2", time="2026-11-28T12:00:00+09:00", **{"local daemon.conf/ipaddress": "local 10.0.0.11",
                                                                           "node/disk": "not mounted"}))

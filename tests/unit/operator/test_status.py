@@ -95,9 +95,11 @@ def test_vips(state, vips, words):
     ("record", {"record": None, "record_doubt": ""}, "none: not started on this node, or stopped since"),
     ("record", {"record": None, "record_doubt": "/x: remove it"}, "/x: remove it"),
     ("record", {"record": {"instance": "rsc", "finished": True, "daemons": 3, "alive": 3}}, "started by rsc, 3 of 3 recorded processes live"),
+    ("record", {"record": {"instance": "rsc", "finished": True, "daemons": 7, "alive": 3}},
+     "started by rsc, 3 of 7 recorded processes live (jobs among them end)"),
     ("record", {"record": {"instance": "", "finished": False, "daemons": 0, "alive": 0}}, "a start by hand did not finish, 0 of 0 recorded processes live"),
     ("cjcpw", {"cjcpw": ""}, "x is not found below x"),
-    ("timeouts", {"timeouts": {"start": "180s", "stop": "90s"}, "timeouts_from": ""}, "start 180s, stop 90s"),
+    ("timeouts", {"timeouts": {"start": "180s", "monitor 10s": "30s"}, "timeouts_from": ""}, "start 180s, monitor (every 10s) 30s"),
     ("changed", {"changed": [{"name": "vip", "started_with": "", "now": "10.0.0.1"}]},
      "vip: 10.0.0.1 now, started with none, which counts until the next start"),
 ])
