@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 
 import pytest
@@ -14,7 +15,7 @@ from cjc_agent.settings import conf_file
 from cjc_agent.tools import processes, record
 from cjc_agent.tools.deadline import Deadline
 from cjc_agent.tools.record import Record
-from unit.helpers import DEFAULTS, GIVEN
+from unit.helpers import DEFAULTS, GIVEN, ROOT
 
 LINES = 15  # of a text in which everything is told once
 
@@ -44,6 +45,13 @@ def line_of(name, **more):
 
 def test_a_text_has_a_line_for_each_thing():
     assert len(lines_of()) == LINES and lines_of()[0] == "site jobsiteA: failed: x"
+
+
+@pytest.mark.parametrize("page", ["clusterpro.md", "clusterpro.ja.md"])
+def test_the_example_of_the_documentation_is_what_is_told(page):
+    [example] = re.findall(r"^site jobsiteA: running\n.*?(?=^```)", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    told = lines_of(at_work=None, problems=[], changed=[], cluster="", layers=dict.fromkeys(("disk", "vip", "site"), {"state": "running", "detail": ""}))
+    assert [line[:12] for line in example.split("\n")[1:-2]] == [line[:12].ljust(12) for line in told[1:-1]]
 
 
 def entry(**more):
