@@ -18,7 +18,8 @@ LABELS = {ERROR: ("ERROR", "エラー"), WARNING: ("WARNING", "警告"), INFO: (
 TEXTS = {  # English, Japanese
     "why": ("why:", "影響:"), "do": ("do: ", "対処:"), "good": ("good", "問題なし"),
     "in part": ("good, as far as it could be checked", "検査できた範囲では問題なし"), "unchecked": ("Not checkable here", "このノードでは検査不可"),
-    "subject": ("site %(site)s on node %(node)s, settings from %(origin)s", "ノード %(node)s のサイト %(site)s（設定: %(origin)s）"),
+    "subject": ("site %(site)s on node %(node)s, JobCenter %(version)s, settings from %(origin)s",
+                "ノード %(node)s のサイト %(site)s（JobCenter %(version)s、設定: %(origin)s）"),
     "options": ("the command line", "コマンドライン"),
 }
 
@@ -93,7 +94,8 @@ def text(report: Report, language: str, coloured: bool) -> str:
 def _subject(report: Report, language: str) -> str:
     """What was looked at, and where its settings are from."""
     node = report.node
-    facts = {"site": node.settings.site or "?", "node": node.name, "origin": node.origin or TEXTS["options"][language == JAPANESE]}
+    version = vars(node).get("package", ("", ""))[1]  # as far as the checks have found it out: nothing is looked at any more
+    facts = {"site": node.settings.site or "?", "node": node.name, "version": version or "?", "origin": node.origin or _say("options", language)}
     return one_line(_say("subject", language) % facts)
 
 

@@ -70,7 +70,7 @@ def told(monkeypatch):
                 raise failing
             first.checks.insert(0, a_check)
         settings = SimpleNamespace(site="jobsiteA")
-        return doctor.examine(SimpleNamespace(settings=settings, name="node2", origin="resource jobsiteA-site"), accepted)
+        return doctor.examine(SimpleNamespace(settings=settings, name="node2", origin="resource jobsiteA-site", package=("jobcenter", "16.1-1")), accepted)
     return made, examine
 
 
@@ -80,7 +80,7 @@ def test_problems_come_first_and_the_summary_last(told):
     assert not report.clean and [finding.rule.severity for finding in report.findings] == [ERROR, WARNING, INFO]
     lines = doctor.text(report, ENGLISH, coloured=False).split("\n")
     assert lines == [
-        "site jobsiteA on node node2, settings from resource jobsiteA-site", "",
+        "site jobsiteA on node node2, JobCenter 16.1-1, settings from resource jobsiteA-site", "",
         "Second", "  ERROR CJC902 found 3", "      why: why", "      do:  do it",
         "  WARNING CJC901 /etc/y:2: found 2", "      why: why", "      do:  do it", "",
         "First", "  info CJC900 x: found 1", "      why: why", "      do:  do it", "", "",
