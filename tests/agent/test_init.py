@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from lab.changed import text_of
 from lab.killing import each_step, tree
 from lab.site import NQS_HOME, NQS_SPOOL, Answer, Site, all_processes, answer_of, wait_until
 from lab.traced import execs_of
@@ -346,12 +347,19 @@ def test_a_failure_half_way_says_how_to_go_on(fresh: Fresh) -> None:
     fresh.registration.write_text("/elsewhere\n")  # the SIMULATOR's cjcmksite refuses
     answer = fresh.call(*WISHES)
     assert answer.code == 1 and "cjcmksite exited 32: correct what it says" in answer.out, answer
-    assert "not done: note, site-conf, local-conf, restart" in answer.out and not fresh.site.mounted()
+    assert "not done: note, site-conf, local-conf, restart" in answer.out and "it has left" not in answer.out and not fresh.site.mounted()
     go_on = answer.out.strip().split("correct it, then go on with: ")[1]
     assert json.loads(fresh.call("--json", *WISHES).out)["go_on"].replace(" --json", "") == go_on
     fresh.registration.unlink()
     done = answer_of([COMMAND, *shlex.split(go_on)[1:]], fresh.environment)
     assert done.code == 0 and CALLS.read_text() == "restart jobcentersv\n", done
+
+
+def test_a_cjcmksite_that_fails_and_leaves_something(fresh: Fresh) -> None:
+    maker = pathlib.Path(NQS_HOME, "cjcmksite")
+    with text_of(maker, "#!/bin/sh\nmkdir -p %s/nqs\nexit 9\n" % fresh.site.site_db):
+        answer = fresh.call(*WISHES)
+    assert answer.code == 1 and "it has left %s/nqs, which the next init keeps: remove it first" % fresh.site.site_db in answer.out, answer
 
 
 def test_a_restart_that_fails_is_made_up_for(fresh: Fresh) -> None:

@@ -105,7 +105,8 @@ def _act(options: argparse.Namespace, conf: Optional[Conf]) -> int:
     request = Request(given, Deadline(budget(timeout)), log, folder, instance, conf)
     hopeless = "site" in request.problems or (conf and conf.errors)  # for a stop, which goes on with what it can use
     if request.problems and (options.verb != "stop" or (hopeless and not actions.recorded(request))):
-        return complain(*request.complaints)
+        return complain(*request.complaints, *([] if conf or "site" not in request.problems else [
+            "or give --conf FILE: %s" % (", ".join(conf_file.all_files()) or "there is none in %s yet" % conf_file.FOLDER)]))
     blindness = blind()
     if blindness:
         return complain(blindness)

@@ -302,7 +302,9 @@ class Init:
         environment = child_environment.make(settings, call=True)
         result = node.stack.runner.run(MAKER, list(paths), ["-d", settings.site_db, "-n", settings.site], node.deadline.part(MAKING), environment)
         if not result.ok:
-            raise conf.Failed(result.words("correct what it says"))
+            left = self._seen_site_db()[0] == "there"
+            kept = "it has left %s/nqs, which the next init keeps: remove it first, unless you know that it is complete" % settings.site_db
+            raise conf.Failed(result.words("correct what it says"), *([kept] if left else []))
         found, words = self._seen_site_db()
         if found != "there":
             raise conf.Failed(words or "cjcmksite ended well, but made no %s/nqs: look at what it said: %s" % (settings.site_db, result.output.strip()))

@@ -49,7 +49,8 @@ def test_wrong_usage_is_2(capfd, arguments):
     assert said.out == "" and "usage: cjc-agent" in said.err and said.err.count("\n") <= 2, "what is wrong is not hidden below all options"
 
 
-@pytest.mark.parametrize("arguments, words", [(["monitor"], "parameter site: is not given"), (["start", *SITE, "--port", "x"], "parameter port"),
+@pytest.mark.parametrize("arguments, words", [(["monitor"], "parameter site: is not given"), (["stop"], "or give --conf FILE: "),
+                                              (["start", *SITE, "--port", "x"], "parameter port"),
                                               (["validate", *SITE, "--vip", "host"], "parameter vip"), (["status", "--site", "a"], "parameter site_db")])
 def test_wrong_parameters_are_2(called, capfd, arguments, words):
     seen = called(Verdict(actions.GOOD))

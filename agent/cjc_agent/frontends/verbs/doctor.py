@@ -68,7 +68,8 @@ def _accepted(ids: list[str]) -> list[str]:
     from cjc_agent.operator.rule import ERROR
     for id in ids:
         if id not in rules.RULES:
-            raise WrongUsage("--accept %s: there is no such rule: give the id that stands in front of the finding, e.g. CJC401" % id)
+            raise WrongUsage("--accept %s: there is no such rule: give the id that stands in front of the finding, e.g. CJC401; --accept again for each "
+                             "further one" % id)
         if rules.RULES[id].severity == ERROR:
             raise WrongUsage("--accept %s: this rule is an error, a failover to this node fails by it: correct what it names" % id)
     return ids
