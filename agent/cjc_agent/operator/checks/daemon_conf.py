@@ -100,7 +100,7 @@ NOT_MONITORED = GROUP.rule(
     ("Make the two equal, or remove `port`: then it is read from daemon.conf.", "両者を一致させるか、`port` を外してください（daemon.conf から読み取ります）。"))
 PORT_TAKEN = GROUP.rule(
     "CJC116", ERROR,
-    ("%(address)s port %(port)s is taken by %(who)s", "%(address)s のポート %(port)s は %(who)s が使用しています"),
+    ("port %(port)s (address %(address)s) is taken by %(who)s", "ポート %(port)s（アドレス %(address)s）は %(who)s が使用しています"),
     ("The site cannot listen there: the start on this node fails.", "サイトが待ち受けできず、このノードでの起動は失敗します。"),
     ("End that process, or give it another address or port.", "そのプロセスを終了するか、別のアドレスまたはポートを使わせてください。"))
 WITHOUT_VIP = GROUP.rule(
