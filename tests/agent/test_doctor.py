@@ -10,7 +10,7 @@ import pytest
 from agent.breakages import cluster, daemon_conf, disk, environment, network, product
 from cjc_agent.operator.rules import RULES
 from lab.changed import both
-from lab.healthy import Broken, Healthy
+from lab.healthy import VERSION, Broken, Healthy
 
 ROWS: list[Broken] = [*daemon_conf.ROWS, *product.ROWS, *disk.ROWS, *network.ROWS, *environment.ROWS, *cluster.ROWS]
 FIRST = {row.rule: row for row in reversed(ROWS)}
@@ -31,7 +31,7 @@ def test_a_healthy_node_is_clean(healthy: Healthy, language: str, standby: bool)
     found = healthy.doctor("--lang", language)
     assert found["findings"] == [] and found["clean"]
     text = healthy.call("doctor", "--lang", language)
-    assert text.code == 0 and "\x1b" not in text.out
+    assert text.code == 0 and "\x1b" not in text.out and "JobCenter " + VERSION in text.out.split("\n")[0]
     assert text.out.strip().split("\n")[-1].count({"en": "0 errors, 0 warnings", "ja": "エラー 0、警告 0"}[language]) == 1
 
 

@@ -136,7 +136,7 @@ NO_UNIT = GROUP.rule(
      "このノードに JobCenter MG/SV を導入するか `systemctl unmask jobcentersv` を実行してください。または local_daemon=OFF にします。"))
 UNIT_WHILE_OFF = GROUP.rule(
     "CJC122", INFO,
-    ("local_daemon=OFF, and the unit %(unit)s is %(state)s", "local_daemon=OFF ですが、ユニット %(unit)s は %(state)s です"),
+    ("local_daemon=OFF, and the unit %(unit)s is %(state)s", "local_daemon=OFF で、ユニット %(unit)s は %(state)s です"),
     ("None: it starts no local daemons, and a restart of it takes over edits of daemon.conf.", "影響はありません。ローカルデーモンは起動せず、再起動すると daemon.conf の変更が反映されます。"),
     ("Nothing to do.", "対処は不要です。"))
 BAD_IPCHECK = GROUP.rule(
