@@ -51,12 +51,19 @@ def test_jobs_are_run_by_the_started_site(site: Site) -> None:
     wait_until((site.directory / "ran").exists)
 
 
-def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site) -> None:
-    """Its daemons are ended before it is: one that lived on would note the job as failed, and nobody would run it again."""
-    site.start(**site.faults("daemons=ignore-term"))
+@pytest.mark.parametrize("before", [[], ["stopped"]], ids=["submitted after the start", "put back by the stop before"])
+def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site, before: list[str]) -> None:
+    """Its daemons are ended before it is: one that lived on would note the job as failed, and nobody would run it again. After a failover a
+    job that was put back runs before the start is at its end."""
+    stubborn = site.faults("daemons=ignore-term,status=slow:0.5")
     runs = site.directory / "runs"
-    site.simulator("qsub", "-s", site.name, "--", "echo >> %s; [ $(wc -l < %s) -gt 1 ] || exec sleep 1000" % (runs, runs))
+    site.start(**stubborn if not before else {})
+    site.simulator("qsub", "-s", site.name, "--", "echo >> %s; [ $(wc -l < %s) -gt %d ] || exec sleep 1000" % (runs, runs, len(before) + 1))
     wait_until(runs.exists)
+    if before:
+        site.stop()
+        site.start(**stubborn)
+        assert len(runs.read_text()) == 2
     pathlib.Path(NQS_SPOOL, "simulator.faults").write_text("stop = fail:4\n")
     try:
         site.stop()
@@ -64,7 +71,18 @@ def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site) -> None:
         pathlib.Path(NQS_SPOOL, "simulator.faults").unlink()
     site.start()
     ledger = ("qstat", "-s", site.name, "--ledger", "--json")
-    wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator(*ledger).stdout)["ledger"]] == ["lost", "done"])
+    wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator(*ledger).stdout)["ledger"]] == [*before, "lost", "done"])
+
+
+def test_a_job_that_runs_before_the_start_is_at_its_end_is_no_daemon(site: Site) -> None:
+    site.start()
+    site.simulator("qsub", "-s", site.name, "--", "exec sleep 1000")
+    wait_until(lambda: "sleep" in site.processes().values())
+    site.stop()
+    site.start(**site.faults("status=slow:0.5"))
+    assert "sleep" in site.processes().values()
+    record = json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())
+    assert {pid for pid, _ in record["daemons"]} == set(site.daemons().values())
 
 
 def test_the_record_tells_what_was_started(site: Site) -> None:

@@ -21,6 +21,10 @@ def resident_pid(site: Site) -> int:
     return int(json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())["resident"][0])
 
 
+def recorded(site: Site) -> set[int]:
+    return {pid for pid, _ in json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())["daemons"]}
+
+
 def test_it_starts_lives_in_a_session_of_its_own_and_stops(resident: Site) -> None:
     resident.start()
     pid = resident_pid(resident)
@@ -74,12 +78,25 @@ def test_its_output_goes_to_syslog_and_its_end_hurts_nobody(resident: Site) -> N
     resident.stop()
 
 
+def test_its_children_are_daemons_and_theirs_are_jobs(resident: Site) -> None:
+    """A job that was put back by the stop before runs again before the start is at its end."""
+    resident.start()
+    resident.simulator("qsub", "-s", resident.name, "--", "exec sleep 1000")
+    wait_until(lambda: "sleep" in resident.processes().values())
+    resident.stop()
+    resident.start(**resident.faults("status=slow:0.5"))
+    assert "sleep" in resident.processes().values()
+    assert recorded(resident) == {resident_pid(resident), *resident.daemons().values()}
+
+
 def test_a_running_resident_is_adopted(resident: Site) -> None:
     resident.mount()
     hand = resident.popen("/usr/lib/nqs/cjcpw", env={"NQS_SITE": resident.name, "PATH": "/usr/bin:/bin"}, start_new_session=True)
     wait_until(lambda: len(resident.daemons()) >= 3 and resident.simulator("cjcpw", "status", check=False).returncode == 0)
+    resident.simulator("qsub", "-s", resident.name, "--", "cd %s; exec sleep 1000" % resident.site_db)
+    wait_until(lambda: "sleep" in resident.processes().values())
     assert resident.probe() == 0
-    assert resident_pid(resident) == hand.pid
+    assert resident_pid(resident) == hand.pid and recorded(resident) <= {hand.pid, *resident.daemons().values()}
     assert resident.call("stop").code == 0
     assert hand.wait(timeout=5) is not None
     assert not resident.mounted()

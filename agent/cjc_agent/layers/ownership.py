@@ -24,8 +24,8 @@ class Census:
     """`daemons`: the site's own, which stop ends; `candidates`: all that carry the variable and may be daemons; `inherited`: candidates that
     merely carry it; `calls`: left over from our own killed status and stop calls; `listeners`: those of the daemons that listen at the port;
     `mere_holders`: those of the daemons that nothing but the mount they hold speaks against; `jobs`: those that are there only as children of
-    recorded ones; `product`: pids whose program lies
-    below nqs_home, whoever's they are; `obstacles`: words for what says that the site is not stopped and cannot be ended by us."""
+    the others; `product`: pids whose program lies below nqs_home, whoever's they are; `obstacles`: words for what says that the site is not
+    stopped and cannot be ended by us."""
 
     def __init__(self) -> None:
         self.daemons: dict[int, Process] = {}
@@ -53,14 +53,15 @@ class Census:
 
 class Look:
     """What a census is told: the `site`, its `vips` and `port`, `nqs_home`, the `recorded` (pid, start) pairs, `before`: those that carried the
-    variable before a start that has not finished (None: no such start), and `scope`: folder and device of the site DB's mount, if it is there."""
+    variable before a start that has not finished (None: no such start), `scope`: folder and device of the site DB's mount, if it is there, and
+    which of the recorded is the `resident` cjcpw, whose children are the daemons."""
 
-    __slots__ = ("site", "vips", "port", "nqs_home", "recorded", "before", "scope")
+    __slots__ = ("site", "vips", "port", "nqs_home", "recorded", "before", "scope", "resident")
 
     def __init__(self, site: str, vips: Iterable[str], port: int, nqs_home: str, recorded: Iterable[tuple[int, int]],
-                 before: Optional[Iterable[tuple[int, int]]], scope: Optional[tuple[str, str]]) -> None:
+                 before: Optional[Iterable[tuple[int, int]]], scope: Optional[tuple[str, str]], resident: Optional[tuple[int, int]] = None) -> None:
         self.site, self.vips, self.port, self.nqs_home = site, vips, port, nqs_home
-        self.recorded, self.before, self.scope = recorded, before, scope
+        self.recorded, self.before, self.scope, self.resident = recorded, before, scope, resident
 
 
 def take(look: Look, runner: Runner, deadline: Deadline) -> Census:
@@ -104,6 +105,7 @@ def _take(census: Census, look: Look, runner: Runner, deadline: Deadline) -> Non
     _by_listening(census, table, others, {addresses.packed(vip): vip for vip in look.vips}, look.port)
     if look.scope:
         _by_holding(census, table, look.scope, [pid for pid in table if pid not in strangers], runner, deadline)
+    census.jobs = _jobs(census, table, {*look.recorded}, look.resident)
 
 
 OURS, OTHERS, CALL, PRODUCT = "S", "O", "C", "P"  # carries our site, another one; is our own call; its program lies below nqs_home
@@ -134,12 +136,18 @@ def _by_record(census: Census, table: dict[int, Process], recorded: Iterable[tup
     roots = [pid for pid, start in recorded if pid in table and table[pid].start == start]
     for pid in [*roots, *processes.descendants(table, roots)]:
         if pid not in census.calls and pid not in ours:  # we may have been called by a job of the site
-            if pid not in roots and pid not in census.daemons:
-                census.jobs[pid] = table[pid]
             census.daemons[pid] = table[pid]
     kept = [table[pid] for pid in roots if pid in ours]
     if kept:
         census.obstacles.append("daemons that this very command was started by: %s: call it from elsewhere" % processes.describe(kept))
+
+
+def _jobs(census: Census, table: dict[int, Process], recorded: set[tuple[int, int]], resident: Optional[tuple[int, int]]) -> dict[int, Process]:
+    """Those of the daemons that are there only as descendants of others. The children of the resident cjcpw are none: they are the daemons."""
+    heads = [pid for pid, process in census.daemons.items() if process.identity in recorded or pid in census.candidates]
+    own = {*census.product} & {*census.candidates}  # a daemon by itself, whoever its parent is
+    return {pid: census.daemons[pid] for pid in processes.descendants(table, heads)
+            if pid in census.daemons and pid not in own and table[pid].identity not in recorded and table[table[pid].ppid].identity != resident}
 
 
 def _by_holding(census: Census, table: dict[int, Process], scope: tuple[str, str], pids: list[int], runner: Runner, deadline: Deadline) -> None:

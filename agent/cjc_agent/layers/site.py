@@ -110,7 +110,7 @@ class Site:
         from cjc_agent.layers import ownership  # a healthy monitor needs none of it
         settings = self._settings
         recorded = [*self.daemons, *([self.resident] if self.resident else [])]
-        look = ownership.Look(settings.site, settings.vip, self.port(), settings.nqs_home, recorded, self.before, self._scope())
+        look = ownership.Look(settings.site, settings.vip, self.port(), settings.nqs_home, recorded, self.before, self._scope(), self.resident)
         return ownership.take(look, self._runner, self._deadline)
 
     def _cjcpw(self, what: str, arguments: tuple[str, ...], deadline: Deadline, call: bool) -> Result:
@@ -209,16 +209,18 @@ class Site:
         raise LayerError("cjcpw start went well, but the site does not come up: %s - %s" % (remedy, said))
 
     def learn_daemons(self) -> None:
-        """See which daemons the site has now, for the record. Who merely holds the mount, a backup say, is none of them."""
+        """See which daemons the site has now, for the record. A job that runs already is none of them: it ends when it is done, and a stop
+        tells it to end after its daemons. Nor is who merely holds the mount, a backup say."""
         census = self.census()
-        if not census.complete:
-            return  # the start stays unfinished, in the record too: then whatever was not there before it is the site's
-        if self._settings.cjcpw_mode == "resident" and not self.resident:
+        if self._settings.cjcpw_mode == "resident" and not self.resident and census.complete:
             try:
                 self.resident = self._find_resident(census)
             except TimeoutError:
                 return
-        self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders)
+            census = self.census()  # whose children the daemons are is known now
+        if not census.complete:
+            return  # the start stays unfinished, in the record too: then whatever was not there before it is the site's
+        self.daemons = sorted(process.identity for pid, process in census.daemons.items() if pid not in census.mere_holders and pid not in census.jobs)
         self.before = None
         if _nobody(census):  # what status says is what counts; but who reads the log should know
             self._log.warning("site: status says running, but no process of site %s is found: %s" % (self._settings.site, SEE_LOG))

@@ -42,8 +42,8 @@ def daemon(start):
 RUNNER = Runner("/nonexistent", "cjc-unit", lambda text: None)
 
 
-def take(vips=(), port=1, nqs_home=NOWHERE, recorded=(), scope=None, site=SITE, before=None):
-    return ownership.take(Look(site, vips, port, nqs_home, recorded, before, scope), RUNNER, Deadline(PATIENCE))
+def take(vips=(), port=1, nqs_home=NOWHERE, recorded=(), scope=None, site=SITE, before=None, resident=None):
+    return ownership.take(Look(site, vips, port, nqs_home, recorded, before, scope, resident), RUNNER, Deadline(PATIENCE))
 
 
 def test_nothing_is_nothing():
@@ -109,6 +109,48 @@ def test_the_recorded_and_their_descendants_are_the_sites(start, daemon, end_lat
     census = take(recorded=[process.identity])
     assert set(census.daemons) == {parent.pid, child} and "processes left: " in census.evidence()
     assert take(recorded=[(process.pid, process.start + 1)]).daemons == {}, "a namesake"
+
+
+@pytest.fixture
+def family(start, end_later):
+    """Return parent, child and grandchild, which carry the variable, or another one; `program` is the child's."""
+    def make(program="/bin/sh", **environment):
+        parent = start(["/bin/sh", "-c", program + " -c 'sleep 60 & wait' & wait"], env=environment or {"NQS_SITE": SITE}, start_new_session=True)
+        def grown():
+            table = processes.table()
+            found = processes.descendants(table, [parent.pid])
+            return (table, found) if sorted(table[pid].comm == "sleep" for pid in found) == [False, True] else None
+        table, found = wait_until(grown, "child and grandchild")
+        child = next(pid for pid in found if table[pid].ppid == parent.pid)
+        for pid in found:
+            end_later(pid)
+        return [table[pid] for pid in (parent.pid, child, *(found - {child}))]
+    return make
+
+
+def test_jobs_are_daemons_that_only_their_parents_speak_for(family):
+    parent, child, grandchild = family()
+    everybody = {parent.pid, child.pid, grandchild.pid}
+    for given in ({"before": []}, {"recorded": [parent.identity]}):  # a start that is not at its end; one that was
+        census = take(**given)
+        assert set(census.daemons) == everybody and set(census.jobs) == {child.pid, grandchild.pid}
+    assert set(take(recorded=[parent.identity, child.identity]).jobs) == {grandchild.pid}, "recorded itself"
+    assert set(take(before=[], recorded=[parent.identity], resident=parent.identity).jobs) == {grandchild.pid}, "the resident's children are daemons"
+    assert take(before=[parent.identity, child.identity, grandchild.identity]).jobs == {}, "nor daemons"
+
+
+def test_a_job_may_have_thrown_the_variable_away(family):
+    parent, child, grandchild = family(A="1")
+    assert set(take(recorded=[parent.identity]).jobs) == {child.pid, grandchild.pid}
+
+
+def test_a_program_of_the_product_is_a_daemon_whoever_its_parent_is(family, tmp_path):
+    home = tmp_path.resolve() / "nqs"
+    home.mkdir()
+    shutil.copy("/bin/sh", home / "jobd")
+    parent, child, grandchild = family(str(home / "jobd"))
+    census = take(before=[], nqs_home=str(home))
+    assert set(census.daemons) == {parent.pid, child.pid, grandchild.pid} and set(census.jobs) == {grandchild.pid}
 
 
 def test_who_runs_a_program_of_the_product(daemon, tmp_path):

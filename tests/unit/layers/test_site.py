@@ -322,6 +322,15 @@ def test_learning_ends_an_unfinished_start(monkeypatch, log):
     assert made.daemons == [(100, 5), (101, 5)] and made.before is None
 
 
+def test_jobs_that_run_already_are_not_learnt(monkeypatch, log):
+    census = census_of([100, 101], [100, 101])
+    census.jobs = {101: process_of(101)}
+    monkeypatch.setattr(ownership, "take", lambda *_: census)
+    made = Site(settings(port="1234"), Script(), log, None, lambda: None, Deadline(5))
+    made.learn_daemons()
+    assert made.daemons == [(100, 5)]
+
+
 def test_learning_without_time_to_look_at_all_leaves_the_start_unfinished(monkeypatch, log):
     def late(*args):
         raise TimeoutError(110, "no time left to look at all processes")
