@@ -165,7 +165,7 @@ def text(seen: dict[str, Any]) -> str:
         places = ", ".join(map(_vip_words, seen["vips"])) if name == "vip" else ""  # the layer itself only names some of them
         lines.append(_row(name, "%-8s %s" % (layer["state"], places or layer["detail"])))
     lines += [_row("port", _port_words(seen)), _row("daemons", _or_none(", ".join(seen["daemons"]), seen["unseen"]))]
-    lines.append(_row("record", _record_words(seen["record"], seen["record_doubt"], seen["state"] == WORDS[actions.GOOD])))
+    lines.append(_row("record", _record_words(seen["record"], seen["record_doubt"])))
     lines += [_row("problem", words) for words in seen["problems"]]
     lines += [_row("changed", "%(name)s: %(now)s now, started with %(started_with)s, which counts until the next start" % {
         name: value or "none" for name, value in one.items()}) for one in seen["changed"]]
@@ -190,12 +190,11 @@ def _port_words(seen: dict[str, Any]) -> str:
     return "%d (%s): %s" % (seen["port"], seen["port_from"], ", ".join(who) or "nobody listens")
 
 
-def _record_words(found: Optional[dict[str, Any]], doubt: str, runs: bool) -> str:
+def _record_words(found: Optional[dict[str, Any]], doubt: str) -> str:
     if found is None:
         return doubt or "none: not started on this node, or stopped since"
     started = "started by %s" if found["finished"] else "a start by %s did not finish"
-    ended = " (the others have ended, as jobs do)" if runs and found["alive"] < found["daemons"] else ""  # were it a daemon, cjcpw would have said so
-    return "%s, %d of %d recorded processes live%s" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"], ended)
+    return "%s, %d of %d recorded daemons live" % (started % (found["instance"] or "hand"), found["alive"], found["daemons"])
 
 
 def _settings_lines(seen: dict[str, Any]) -> list[str]:
