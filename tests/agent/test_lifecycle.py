@@ -52,18 +52,19 @@ def test_jobs_are_run_by_the_started_site(site: Site) -> None:
 
 
 @pytest.mark.parametrize("before", [[], ["stopped"]], ids=["submitted after the start", "put back by the stop before"])
-def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site, before: list[str]) -> None:
+def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site, tmp_path: pathlib.Path, before: list[str]) -> None:
     """Its daemons are ended before it is: one that lived on would note the job as failed, and nobody would run it again. After a failover a
     job that was put back runs before the start is at its end."""
-    stubborn = site.faults("daemons=ignore-term,status=slow:0.5")
-    runs = site.directory / "runs"
+    stubborn = site.faults("daemons=ignore-term")
+    runs, note = site.directory / "runs", tmp_path / "job.pid"
     site.start(**stubborn if not before else {})
-    site.simulator("qsub", "-s", site.name, "--", "echo >> %s; [ $(wc -l < %s) -gt %d ] || exec sleep 1000" % (runs, runs, len(before) + 1))
-    wait_until(runs.exists)
+    site.noting_job(note, "echo >> %s" % runs, "[ $(wc -l < %s) -gt %d ] || exec sleep 1000" % (runs, len(before) + 1))
+    wait_until(lambda: runs.exists() and len(runs.read_text()) == 1)
     if before:
         site.stop()
-        site.start(**stubborn)
-        assert len(runs.read_text()) == 2
+        note.unlink()
+        site.start(**stubborn, **site.status_waits_for(note))
+        wait_until(lambda: len(runs.read_text()) == 2)
     pathlib.Path(NQS_SPOOL, "simulator.faults").write_text("stop = fail:4\n")
     try:
         site.stop()
@@ -74,13 +75,14 @@ def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site, before: li
     wait_until(lambda: [row["outcome"] for row in json.loads(site.simulator(*ledger).stdout)["ledger"]] == [*before, "lost", "done"])
 
 
-def test_a_job_that_runs_before_the_start_is_at_its_end_is_no_daemon(site: Site) -> None:
+def test_a_job_that_runs_before_the_start_is_at_its_end_is_no_daemon(site: Site, tmp_path: pathlib.Path) -> None:
+    note = tmp_path / "job.pid"
     site.start()
-    site.simulator("qsub", "-s", site.name, "--", "exec sleep 1000")
-    wait_until(lambda: "sleep" in site.processes().values())
+    site.noting_job(note, "exec sleep 1000")
     site.stop()
-    site.start(**site.faults("status=slow:0.5"))
-    assert "sleep" in site.processes().values()
+    note.unlink()
+    site.start(**site.status_waits_for(note))
+    assert int(note.read_text()) in site.processes()
     record = json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())
     assert {pid for pid, _ in record["daemons"]} == set(site.daemons().values())
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import signal
 import socket
 
@@ -78,14 +79,15 @@ def test_its_output_goes_to_syslog_and_its_end_hurts_nobody(resident: Site) -> N
     resident.stop()
 
 
-def test_its_children_are_daemons_and_theirs_are_jobs(resident: Site) -> None:
+def test_its_children_are_daemons_and_theirs_are_jobs(resident: Site, tmp_path: pathlib.Path) -> None:
     """A job that was put back by the stop before runs again before the start is at its end."""
+    note = tmp_path / "job.pid"
     resident.start()
-    resident.simulator("qsub", "-s", resident.name, "--", "exec sleep 1000")
-    wait_until(lambda: "sleep" in resident.processes().values())
+    resident.noting_job(note, "exec sleep 1000")
     resident.stop()
-    resident.start(**resident.faults("status=slow:0.5"))
-    assert "sleep" in resident.processes().values()
+    note.unlink()
+    resident.start(**resident.status_waits_for(note))
+    assert int(note.read_text()) in resident.processes()
     assert recorded(resident) == {resident_pid(resident), *resident.daemons().values()}
 
 

@@ -169,6 +169,19 @@ class Site:
         """The parameter that makes the simulator fail on purpose."""
         return {"environment": "JCSIM_FAULTS=" + text}
 
+    def noting_job(self, note: pathlib.Path, *command: str) -> None:
+        """Submit a job, a shell `command`, that notes its pid before anything else each time it runs; return once it does."""
+        self.simulator("qsub", "-s", self.name, "--", "echo $$ >%s.new; mv %s.new %s; %s" % (note, note, note, "; ".join(command)))
+        wait_until(note.exists)
+
+    def status_waits_for(self, note: pathlib.Path) -> dict[str, str]:
+        """The parameter that makes status, once the site has daemons, answer when the job has made its note: it runs before a start is at its end."""
+        path = note.with_suffix(".cjcpw")
+        path.write_text('#!/bin/sh\n[ "$1" != status ] || [ ! -e %s/sites/%s.pids ] || until [ -e %s ]; do sleep 0.01; done\nexec %s/cjcpw "$@"\n'
+                        % (NQS_SPOOL, self.name, note, NQS_HOME))
+        path.chmod(0o755)
+        return {"cjcpw": str(path)}
+
     def close(self) -> None:
         """End what is left of the site on this node."""
         for child in self.children:
