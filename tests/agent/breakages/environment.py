@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from lab.changed import text_of
 from lab.healthy import Broken, Healthy, configured, line_of
-from lab.site import all_processes
+from lab.site import all_processes, environment_of, wait_until
 
 SYSTEMD = pathlib.Path("/etc/systemd/system")
 
@@ -79,6 +79,7 @@ def cluster_daemon(healthy: Healthy, name: str) -> Iterator[None]:
     shutil.copy("/bin/sleep", program)
     child = subprocess.Popen([str(program), "1000"], env={"NQS_SITE": "elsewhere"}, start_new_session=True, cwd="/")
     try:
+        wait_until(lambda: "NQS_SITE=elsewhere" in environment_of(child.pid))  # Popen returns in the middle of the exec, which sets name and environment
         yield
     finally:
         child.kill()

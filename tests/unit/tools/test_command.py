@@ -415,7 +415,7 @@ def test_spawn_returns_at_once_and_writes_where_it_is_told(runner, tmp_path, end
     pid = runner.spawn("resident", ["/bin/sh"], ["-c", "echo $NQS_SITE; exec sleep 60"], {"NQS_SITE": "jobsiteA", "PATH": command.PATH}, "", output)
     end_later(pid)
     os.close(output)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < SLOW
     assert read_when_whole(tmp_path / "out") == "jobsiteA\n"
     assert processes.read(pid).session == pid
 
@@ -460,7 +460,7 @@ def test_call_survives_any_exception(runner):
 
 def test_call_is_bounded(runner):
     result = runner.call("look", lambda: time.sleep(60) or "", Deadline(0.2))
-    assert result.outcome == TIMED_OUT and 0.2 <= result.seconds < 1
+    assert result.outcome == TIMED_OUT and 0.2 <= result.seconds < SLOW
 
 
 @pytest.mark.parametrize("descriptor", [1, 2])
