@@ -88,7 +88,8 @@ def test_a_vip_with_a_name_and_a_peer_that_answers_it_are_good(healthy: Healthy)
     (lambda healthy: both(network.silent(healthy), network.ipcheck_on(healthy), network.reverse(healthy)), (), {"CJC402", "CJC403"}),
     (network.silent, ("--peer", "nosuchhost"), {"CJC402", "CJC404", "CJC405", "CJC406"}),
     (network.nothing, ("--peer", "NETWORK.253"), {"CJC404", "CJC406"}),
-], ids=["name service", "reverse name", "peer's name", "peer"])
+    (lambda healthy: product.silent_package_manager(), (), {"CJC209", "CJC210"}),
+], ids=["name service", "reverse name", "peer's name", "peer", "package manager"])
 def test_what_does_not_answer_is_not_checkable(healthy: Healthy, breaks: Callable[[Healthy], AbstractContextManager[object]], options: tuple[str, ...],
                                                rules: set[str]) -> None:
     healthy.active()

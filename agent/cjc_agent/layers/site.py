@@ -389,9 +389,13 @@ class Site:
         # the package manager knows a program by where it really lies
         there = self._runner.call("look for cjcpw", lambda: os.path.realpath(next(path for path in self._programs() if os.path.exists(path))),
                                   self._deadline.part(5.0))
-        here = packages.owner(there.output, self._runner, self._deadline.part(10.0))[1] if there.ok else ""
+        here, doubt = "", "no package owns " + there.output
+        try:
+            here = packages.owner(there.output, self._runner, self._deadline.part(10.0))[1] if there.ok else ""
+        except TimeoutError as error:
+            doubt = str(error)
         if not here:
-            self._log.warning("site: which version of JobCenter this is cannot be told: `version` is not checked - no package owns %s" % there.output)
+            self._log.warning("site: which version of JobCenter this is cannot be told: `version` is not checked - " + doubt)
         wanted = self._settings.version
         return "%s: JobCenter here is %s, `version` wants %s: install the same one" % (OTHER_VERSION, here, wanted) if here not in ("", wanted) else ""
 

@@ -94,7 +94,7 @@ def text(report: Report, language: str, coloured: bool) -> str:
 def _subject(report: Report, language: str) -> str:
     """What was looked at, and where its settings are from."""
     node = report.node
-    version = vars(node).get("package", ("", ""))[1]  # as far as the checks have found it out: nothing is looked at any more
+    version = (vars(node).get("package") or ("", ""))[1]  # as far as the checks have found it out: nothing is looked at any more
     facts = {"site": node.settings.site or "?", "node": node.name, "version": version or "?", "origin": node.origin or _say("options", language)}
     return one_line(_say("subject", language) % facts)
 

@@ -155,10 +155,13 @@ class Node:
         return {name: next((seen[path] for path in paths if not seen[path].missing), None) for name, paths in wanted.items()}
 
     @cached_property
-    def package(self) -> tuple[str, str]:
-        """Name and version of the package that cjcpw on this node is from, ("", "") when that is not known."""
+    def package(self) -> Optional[tuple[str, str]]:
+        """Name and version of the package that cjcpw on this node is from, ("", "") when that is not known; None where nobody answers."""
         command = self.commands[self.settings.cjcpw]
-        return packages.owner(command.real, self.stack.runner, self.deadline.part(PATIENCE)) if command else ("", "")
+        try:
+            return packages.owner(command.real, self.stack.runner, self.deadline.part(3 * PATIENCE)) if command else ("", "")  # three commands
+        except TimeoutError:
+            return None
 
     @cached_property
     def user(self) -> Result:

@@ -84,7 +84,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
 def _versions(node: Node, unknown: dict[str, str]) -> dict[str, str]:
     psutil = processes.load_psutil()
     pacemaker = node.tool("cibadmin", "--version").output.split("\n")[0].split()
-    found = {"JobCenter": " ".join(node.package).strip(), "cjc-agent": VERSION, "Python": platform.python_version(),
+    found = {"JobCenter": " ".join(node.package or ()).strip(), "cjc-agent": VERSION, "Python": platform.python_version(),
              "psutil": str(getattr(psutil, "__version__", "")), "Pacemaker": pacemaker[1] if pacemaker[:1] == ["Pacemaker"] and len(pacemaker) > 1 else "",
              "kernel": os.uname().release, "OS": _system()}
     unknown.update(("versions " + name, "not installed, or not known to the package manager") for name, version in found.items() if not version)

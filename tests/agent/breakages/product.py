@@ -45,6 +45,16 @@ def no_package(healthy: Healthy) -> Iterator[None]:
         subprocess.run(["dpkg-query", "-S", str(CJCPW)], check=True, stdout=subprocess.DEVNULL)
 
 
+@contextlib.contextmanager
+def silent_package_manager() -> Iterator[None]:
+    """Its database is locked by somebody: it waits, and says nothing."""
+    program = pathlib.Path("/usr/bin/dpkg-query")
+    with away(program):
+        program.write_text("#!/bin/sh\nexec sleep 1000\n")
+        program.chmod(0o755)
+        yield
+
+
 ROWS = [
     Broken("the licence is missing", "CJC201", lambda healthy: away(LICENCE), str(LICENCE)),
     Broken("the licence is a directory", "CJC202", lambda healthy: a_folder(LICENCE), str(LICENCE)),

@@ -593,6 +593,14 @@ def test_another_version_is_5_and_an_unknown_one_a_warning(product, runner, log,
     assert ("cannot be told" in str(log.said)) is (here == "")
 
 
+def test_a_package_manager_that_does_not_answer_does_not_keep_a_site_from_starting(product, runner, log, monkeypatch):
+    def silent(*args):
+        raise TimeoutError("rpm did not end within 10.0 s")
+    monkeypatch.setattr(packages, "owner", silent)
+    assert Site(settings(nqs_home=str(product), version="16.1-1"), runner, log, None, lambda: None, Deadline(5)).host_complaint() == (0, "")
+    assert "rpm did not end" in str(log.said)
+
+
 def test_without_a_wanted_version_no_package_manager_is_asked(product, runner, log, monkeypatch):
     monkeypatch.setattr(packages, "owner", lambda *args: pytest.fail("asked"))
     assert Site(settings(nqs_home=str(product)), runner, log, None, lambda: None, Deadline(5)).host_complaint() == (0, "")

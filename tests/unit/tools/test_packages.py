@@ -46,7 +46,10 @@ def test_a_warning_of_dpkg_is_no_version():
     assert packages.owner(PATH, Dpkg(), Deadline(5)) == ("necjcsv", "16.1-1")
 
 
-def test_who_does_not_answer_knows_nothing():
-    script = Script(rpm=Result("rpm", TIMED_OUT))
-    script.answers["dpkg-query"] = Result("dpkg-query", TIMED_OUT)
-    assert packages.owner(PATH, script, Deadline(5)) == ("", "")
+@pytest.mark.parametrize("silent", ["rpm", "dpkg-query"])
+def test_who_does_not_answer_says_nothing_of_the_package(silent):
+    script = Script(rpm=answered("", NOT_FOUND))
+    script.answers["dpkg-query"] = answered("", 1)
+    script.answers[silent] = Result(silent, TIMED_OUT)
+    with pytest.raises(TimeoutError, match=silent):
+        packages.owner(PATH, script, Deadline(5))

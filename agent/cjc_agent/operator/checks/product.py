@@ -98,6 +98,9 @@ def version(node: Node) -> Iterator[Found]:
     command = node.commands[node.settings.cjcpw]
     if command is None:
         return
+    if node.package is None:
+        yield unchecked((VERSION_UNKNOWN, OTHER_VERSION), NO_ANSWER, what="rpm, dpkg-query")
+        return
     here = node.package[1]
     if not here:
         yield VERSION_UNKNOWN(command.path, command=command.path)
