@@ -56,11 +56,12 @@ class Entry:
 
 
 class File:
-    """A daemon.conf as it lies on the disk: `path`, its `data`, and its `entries` in their order."""
+    """A daemon.conf as it lies on the disk: `path`, its `data`, its `entries` in their order, and the numbers of the lines that are `neither`
+    entry nor comment."""
 
     def __init__(self, path: str, data: bytes) -> None:
         self.path, self.data = path, data
-        self.entries = _entries(data)
+        self.entries, self.neither = _entries(data)
 
     def get(self, key: str) -> Optional[Entry]:
         """Return the entry that counts for a key, the last one, or None."""
@@ -109,8 +110,8 @@ class File:
         return data
 
 
-def _entries(data: bytes) -> list[Entry]:
-    found = []
+def _entries(data: bytes) -> tuple[list[Entry], list[int]]:
+    found, neither = [], []
     begin = 0
     for number, raw in enumerate(data.split(b"\n"), 1):
         key, equals, rest = raw.split(b"#", 1)[0].partition(b"=")
@@ -121,8 +122,10 @@ def _entries(data: bytes) -> list[Entry]:
             if not value:  # what is put there stands right behind the `=`
                 at = begin + len(key) + 1
             found.append(Entry(name, decoded(value), number, at, at + len(value)))
+        elif equals or name.strip("\ufeff"):  # a byte order mark alone is none
+            neither.append(number)
         begin += len(raw) + 1
-    return found
+    return found, neither
 
 
 def decoded(data: bytes) -> str:

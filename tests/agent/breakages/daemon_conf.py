@@ -144,6 +144,8 @@ ROWS = [
     Broken("SITE while the unit is masked", "CJC121", masked, lambda healthy: line_of(LOCAL, "local_daemon")),
     Broken("OFF while the unit is enabled", "CJC122", lambda healthy: replaced(LOCAL, "local_daemon=SITE", "local_daemon=OFF"),
            lambda healthy: line_of(LOCAL, "local_daemon")),
+    Broken("a line without =", "CJC124", lambda healthy: appended(COMMON, "ipcheck OFF\n"), lambda healthy: line_of(COMMON, "ipcheck OFF")),
+    Broken("a line without a key, on a standby", "CJC124", lambda healthy: appended(LOCAL, " = 20816 # port\n"), lambda healthy: line_of(LOCAL, " = "), True),
     Broken("ipcheck is neither ON nor OFF", "CJC123", lambda healthy: replaced(healthy.site_conf, "ipcheck=OFF", "ipcheck=NO"),
            lambda healthy: line_of(healthy.site_conf, "ipcheck")),
 ]

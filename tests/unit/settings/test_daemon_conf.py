@@ -30,6 +30,11 @@ def test_only_newlines_end_a_line(separator):
     assert found_in(("# comment%slisten_port=1\n" % separator).encode()) == {}
 
 
+def test_lines_that_say_nothing():
+    data = b"\xef\xbb\xbf# of an editor\r\n\r\n \t\na=1\nipcheck OFF # why\n=1\n# x\nlisten_port: 1"
+    assert daemon_conf.File("/x", data).neither == [5, 6, 8]
+
+
 def test_read(tmp_path):
     path = tmp_path / "daemon.conf"
     with pytest.raises(FileNotFoundError):

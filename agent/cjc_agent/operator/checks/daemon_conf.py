@@ -12,6 +12,7 @@ from cjc_agent.tools.command import NEVER_RAN
 
 GROUP = Group("daemon.conf", "daemon.conf")
 UNIT = "jobcentersv.service"  # seed
+MOST_TOLD = 5  # lines of a file that is something else altogether
 
 MISSING = GROUP.rule(
     "CJC101", WARNING,
@@ -145,6 +146,11 @@ BAD_IPCHECK = GROUP.rule(
     ("Whether names are checked against addresses is then not what was meant: SVs may be refused after the failover.",
      "逆引きチェックが意図どおりにならず、フェイルオーバ後に SV が拒否される可能性があります。"),
     ("Write ON or OFF.", "ON または OFF を指定してください。"))
+NEITHER = GROUP.rule(
+    "CJC124", WARNING,
+    ("this line is neither KEY=VALUE nor a comment", "この行は「キー=値」でもコメントでもありません"),
+    ("JobCenter ignores it, or does not read the file at all: what was meant does not hold.", "JobCenter に無視されるか、ファイル全体が読まれず、意図した設定が効きません。"),
+    ("Write KEY=VALUE, put # in front of it, or remove it.", "「キー=値」の形に直すか、行頭に # を付けるか、削除してください。"))
 
 NEED_THE_DISK = (LOCAL_ONLY, WITHOUT_VIP, BAD_IPCHECK)
 
@@ -171,6 +177,7 @@ def files(node: Node) -> Iterator[Found]:
             if entry.key in first:
                 yield DUPLICATE(file.place(entry), key=entry.key, first=first[entry.key])
             first.setdefault(entry.key, entry.line)
+        yield from (NEITHER("%s:%d" % (file.path, line)) for line in file.neither[:MOST_TOLD])
     if node.mount is None:
         yield unchecked(NEED_THE_DISK, NOT_MOUNTED)
 
