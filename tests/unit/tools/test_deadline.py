@@ -87,4 +87,4 @@ def test_polls_yield_once_even_when_nothing_is_left(clock):
 def test_polls_on_the_real_clock():
     began = time.monotonic()
     assert sum(1 for _ in Deadline(0.05).polls(first=0.01, longest=0.01)) >= 2
-    assert 0.05 <= time.monotonic() - began < 1
+    assert 0.05 <= time.monotonic() - began < 5
