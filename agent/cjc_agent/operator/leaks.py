@@ -17,7 +17,8 @@ NAME = "NQS_SITE"
 LARGEST = 1 << 20  # bytes
 NO_LONGER = ("~", ".bak", ".rpmsave", ".rpmorig", ".rpmnew", ".dpkg-old", ".dpkg-dist", ".dpkg-new")  # left by editors and packages, read by nobody
 
-ASSIGNMENTS = ("/etc/environment", "/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/*", "/var/spool/cron/crontabs/*", "/var/spool/cron/tabs/*")
+ASSIGNMENTS = ("/etc/environment", "/etc/crontab", "/etc/anacrontab", "/etc/cron.d/*", "/var/spool/cron/*",
+               "/var/spool/cron/crontabs/*", "/var/spool/cron/tabs/*")
 PROFILES = ("/etc/profile", "/etc/profile.d/*.sh", "/etc/profile.d/*.csh", "/etc/bash.bashrc", "/etc/bashrc")
 OWN_PROFILES = ("/root/.profile", "/root/.bashrc", "/root/.bash_profile")
 UNITS = tuple(folder + name for folder in ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib") for name in (
@@ -47,7 +48,7 @@ def _text(path: str) -> str:
 def _assigned(path: str, text: str) -> Iterator[tuple[str, int]]:
     """Lines `NAME=value`, as crontabs (crontab(5): also quoted, and with spaces), /etc/environment and a service's EnvironmentFile have them."""
     for number, line in enumerate(text.split("\n"), 1) if NAME in text else ():
-        if re.match(r"""\s*(export\s+)?(["']?)%s\2\s*=\s*\S""" % NAME, line):
+        if re.match(r"""\s*(export\s+)?(["']?)%s\2\s*=(?!\s*(""|'')?\s*$)""" % NAME, line):
             yield path, number
 
 
@@ -112,7 +113,7 @@ def _by_systemd(path: str, text: str) -> Iterator[tuple[str, int]]:
         key, _, value = line.partition("=")
         key, value = key.strip(), value.strip()
         if key in ("Environment", "DefaultEnvironment", "PassEnvironment"):
-            if any(word.split("=")[0] == NAME for word in _words(value)):
+            if any(word.split("=")[0] == NAME and word != NAME + "=" for word in _words(value)):
                 yield path, number
         elif key == "EnvironmentFile":
             for file in sorted(glob.glob(value.lstrip("-"))):

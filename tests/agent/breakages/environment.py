@@ -119,6 +119,7 @@ ROWS = [
     Broken("in a service's environment file", "CJC501", environment_file, "/etc/default/batch.env:3"),
     leak("for all services", "/etc/systemd/system.conf", "[Manager]\nDefaultEnvironment=NQS_SITE=jobsiteA\n", "DefaultEnvironment"),
     leak("in /etc/crontab", "/etc/crontab", "NQS_SITE = jobsiteA\n0 3 * * * root /bin/true\n", "NQS_SITE"),
+    leak("in /etc/anacrontab, on a standby", "/etc/anacrontab", "NQS_SITE=jobsiteA\n", standby=True),
     leak("in root's crontab, on a standby", "/var/spool/cron/crontabs/root", "\"NQS_SITE\"='jobsiteA'\n", standby=True),
     Broken("daemons have lost it", "CJC502", rewritten_environments, ""),
     Broken("Pacemaker has it", "CJC503", lambda healthy: cluster_daemon(healthy, "pacemakerd"), lambda healthy: running("pacemakerd")),

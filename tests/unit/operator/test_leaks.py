@@ -32,6 +32,7 @@ def test_it_is_set_for_one_command_at_most(line):
 @pytest.mark.parametrize("text, line", [
     ("A=b\nNQS_SITE=a\n", 2), ("NQS_SITE = a", 1), ("\"NQS_SITE\"=a", 1), ("export NQS_SITE=a", 1), ("\n\n  NQS_SITE='a'", 3),
     ("#NQS_SITE=a", 0), ("NQS_SITE=\n", 0), ("MY_NQS_SITE=a", 0), ("NQS_SITES=a", 0), ("* * * * * root NQS_SITE=a cjcpw", 0), ("\"NQS_SITE'=a", 0), ("", 0),
+    ("NQS_SITE=\"\"\r\n", 0), ("NQS_SITE = ''", 0), ("NQS_SITE=\"a\"", 1), ("NQS_SITE=''a", 1),
 ])
 def test_assignments(text, line):
     assert list(leaks._assigned("file", text)) == ([("file", line)] if line else [])
@@ -42,6 +43,7 @@ def test_assignments(text, line):
     ("PassEnvironment=LANG NQS_SITE", 1), ("DefaultEnvironment=NQS_SITE=a", 1), ("Environment=\"NQS_SITE=a", 0), ("Environment=NQS_SITE=\"a", 1),
     ("#Environment=NQS_SITE=a", 0), (";Environment=NQS_SITE=a", 0), ("ExecStart=/usr/bin/env NQS_SITE=a x", 0), ("Environment=A=NQS_SITE=a", 0),
     ("UnsetEnvironment=NQS_SITE", 0), ("Environment=MY_NQS_SITE=a", 0), ("EnvironmentFile=-/nowhere/NQS_SITE", 0), ("# x \\\nEnvironment=NQS_SITE=a", 2),
+    ("Environment=NQS_SITE=", 0), ("Environment=A=b \"NQS_SITE=\"", 0),
 ])
 def test_units(text, line):
     assert list(leaks._by_systemd("unit", text)) == ([("unit", line)] if line else [])
