@@ -130,7 +130,7 @@ BAD_MODE = GROUP.rule(
     ("Write SITE (both live together) or OFF (no local daemons).", "SITE（同居）または OFF（停止）を指定してください。"))
 NO_UNIT = GROUP.rule(
     "CJC121", WARNING,
-    ("local_daemon=SITE, but the unit %(unit)s is %(state)s", "local_daemon=SITE ですが、ユニット %(unit)s は %(state)s です"),
+    ("local_daemon=SITE, but the unit %(unit)s cannot be started: %(state)s", "local_daemon=SITE ですが、ユニット %(unit)s を起動できません: %(state)s"),
     ("The local daemons do not come up with the node; `systemctl restart jobcentersv`, which takes over edits, fails.",
      "ノード起動時にローカルデーモンが起動せず、設定反映の `systemctl restart jobcentersv` も失敗します。"),
     ("Install JobCenter MG/SV on this node, or `systemctl unmask jobcentersv`; or set local_daemon=OFF.",
@@ -214,7 +214,7 @@ def local_daemon(node: Node) -> Iterator[Found]:
     if answer.exit_code is None or answer.exit_code in NEVER_RAN:
         yield unchecked((NO_UNIT, UNIT_WHILE_OFF), NO_ANSWER, what="systemctl")
     elif mode.value == "SITE" and (state.startswith("masked") or not _is_state(state)):
-        yield NO_UNIT(mode.place, unit=UNIT, state=state if state.startswith("masked") else "absent")
+        yield NO_UNIT(mode.place, unit=UNIT, state=state if state.startswith("masked") else "not-found")
     elif mode.value == "OFF" and state == "enabled":
         yield UNIT_WHILE_OFF(mode.place, unit=UNIT, state=state)
 
