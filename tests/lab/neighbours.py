@@ -60,7 +60,7 @@ class AtTerminal:
             finally:
                 os._exit(70)
         ours = pathlib.Path("/proc/self/cmdline").read_bytes()
-        wait_until(lambda: pathlib.Path("/proc/%d/cmdline" % self.pid).read_bytes() not in (ours, b""))  # until its exec is at its end: in the middle there is none
+        wait_until(lambda: pathlib.Path("/proc/%d/cmdline" % self.pid).read_bytes() not in (ours, b""))  # until its exec is at its end
         self._ended = False
 
     def alive(self) -> bool:
