@@ -232,7 +232,7 @@ def holders(value):
             yield from holders(inner)
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=250, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_hostile_contents_make_neither_a_traceback_nor_an_escape(tmp_path, capsys, data):
     """One value somewhere in the file is replaced by anything."""
