@@ -389,10 +389,10 @@ def test_a_failed_start_takes_down_what_it_brought_up(site: Site) -> None:
     assert answer.code == 1
     assert "cjcpw start exited 9" in answer.reason
     site.assert_nothing_left()
-    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="4000", **site.faults("status=lie:1"))
+    answer = site.call("start", OCF_RESKEY_CRM_meta_timeout="8000", **site.faults("status=lie:1"))
     assert answer.code == 1
     assert "the site does not come up" in answer.reason
-    assert answer.seconds < 4
+    assert answer.seconds < 8
     site.assert_nothing_left()
 
 
