@@ -31,6 +31,7 @@ SAY = {  # English, Japanese
             "保存日時が 1 日以上離れています（%s）。確実な比較のため、保存し直してください"),
     "twice": ("the same node more than once: %s", "同じノードが複数あります: %s"),
     "summary": ("%s: %d difference%s that matter%s (%d error%s), %d that do not", "%s: 対処が必要な差異 %d（うちエラー %d）、問題とならない差異 %d"),
+    "unknown": ("not compared, because it is not known of all nodes: %s", "一部のノードで不明なため比較できない項目: %s"),
     "sites": ("these files are of different sites (%s): compare nodes of one site", "異なるサイトのファイルです（%s）。同じサイトのノードを比較してください"),
 }
 
@@ -111,6 +112,10 @@ class Comparison:
             said.append(_say("old", language) % ", ".join("%s: %s" % (label, node.time) for label, node in self.nodes.items()))
         for name in (name for name, count in self.counts.items() if count > 1):
             said.append(_say("twice", language) % ", ".join(label for label, node in self.nodes.items() if node.node == name))
+        gaps = ["%s (%s)" % (one.what[language == JAPANESE], ", ".join(label for label in self.nodes if label not in one.values))
+                for one in self._product() if one.rule and 0 < len(one.values) < len(self.nodes)]
+        if gaps:
+            said.append(_say("unknown", language) % "; ".join(gaps))
         return said
 
     # -- facts -----------------------------------------------------------------------------------------------------------------------

@@ -74,6 +74,17 @@ def said(made):
 # -- facts -----------------------------------------------------------------------------------------------------------------------------------
 
 
+def test_what_is_not_known_of_a_node_is_told_as_not_compared(write):
+    made = held(write(), write("node2", **{"versions/JobCenter": "jobcenter 16.1-1"}))
+    assert made.notes(ENGLISH) == []
+    value = copy.deepcopy(NODE["facts"])
+    del value["versions"]["JobCenter"], value["digests"]["licence"]
+    made = held(write(), write("node2", facts=value), write("node3"))
+    assert not made.matters
+    assert made.notes(ENGLISH) == ["not compared, because it is not known of all nodes: JobCenter's version (node2); the licence file (digest) (node2)"]
+    assert "node2" in made.notes(JAPANESE)[0] and made.notes(ENGLISH)[0] in compare.text(made, ENGLISH)
+
+
 def test_a_parameter_that_is_not_given_on_one_node(write):
     made = held(write(), write("node2", **{"parameters/options": "nodev"}), write("node3", **{"parameters/options": ""}))
     assert made.matters[0].values["node2"] == "nodev" and made.matters[0].values["node3"] == compare.NOT_SET
