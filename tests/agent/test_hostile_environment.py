@@ -87,6 +87,17 @@ def test_closed_descriptors(site: Site, closed: str) -> None:
     assert run("nonsense") == 3
 
 
+@pytest.mark.parametrize("out", [">&-", ">/dev/full", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
+def test_verbs_whose_answer_cannot_be_written(site: Site, tmp_path: pathlib.Path, out: str) -> None:
+    conf = tmp_path / "site.conf"
+    conf.write_text(site.configuration())
+    for verb in ("doctor", "conf show", "conf get listen_port --of local", "status", "meta-data", "--help"):
+        words = verb if verb in ("meta-data", "--help") else "%s --conf %s" % (verb, conf)
+        done = subprocess.run(["/bin/sh", "-c", "exec /usr/sbin/cjc-agent %s %s" % (words, out)], env=site.call_environment(), capture_output=True, text=True)
+        assert done.returncode in ((1,) if "full" in out else (0, 1)) and done.stdout == "", (verb, done)
+        assert "Traceback" not in done.stderr and done.stderr.count("\n") == (out == ">/dev/full"), (verb, done)
+
+
 def test_inherited_descriptors_umask_and_limits_do_not_reach_the_daemons(site: Site, tmp_path: pathlib.Path) -> None:
     cjcpw = tmp_path / "cjcpw"  # the simulator's own closes what it does not need
     cjcpw.write_text('#!/bin/sh\nreadlink /proc/$$/fd/* >> %s\nexec %s/cjcpw "$@"\n' % (tmp_path / "links", NQS_HOME))

@@ -101,6 +101,15 @@ def fresh(site: Site, tmp_path: pathlib.Path) -> Iterator[Fresh]:
         path.write_bytes(data)
 
 
+def test_who_cannot_read_on_leaves_no_disk_mounted(fresh: Fresh) -> None:
+    words = [*fresh.command(*WISHES)]
+    for out in ("> /dev/full", "| head -n 4"):  # the steps of the disk are told in the first four lines
+        done = subprocess.run(["/bin/sh", "-c", shlex.join(words) + out], env=fresh.environment, capture_output=True, text=True)
+        wait_until(lambda: not fresh.site.mounted())
+        assert "Traceback" not in done.stderr, done
+    assert fresh.call(*WISHES).code == 0 and not fresh.site.mounted()
+
+
 def test_from_nothing_to_a_site_that_starts(fresh: Fresh) -> None:
     site = fresh.site
     answer = fresh.call(*WISHES)

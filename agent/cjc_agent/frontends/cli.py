@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -15,10 +16,10 @@ from cjc_agent.frontends.verbs import compare, doctor, init, render, status
 from cjc_agent.frontends.verbs import conf as conf_verb
 from cjc_agent.frontends.verbs.common import BAD, GOOD, USAGE, WrongUsage, complain, parameter_options, parameters_of
 from cjc_agent.settings import conf_file, metadata, parameters
-from cjc_agent.tools import record
+from cjc_agent.tools import procfs, record
 from cjc_agent.tools.deadline import Deadline, budget
 from cjc_agent.tools.log import Log, one_line
-from cjc_agent.tools.startup import blind, settle
+from cjc_agent.tools.startup import blind, open_descriptors, settle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +41,24 @@ AROUND: dict[str, Any] = {"compare": compare, "conf": conf_verb, "doctor": docto
 def main(arguments: list[str] | None = None) -> int:
     """Given the words after `cjc-agent`, do what they say and return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: a child of ours is ended before we are
+    open_descriptors()
+    sys.stdout, sys.stderr = sys.stdout or open(1, "w"), sys.stderr or open(2, "w")  # None for what was closed
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal in EUC-JP has no character for everything that stands in files
         sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        return _do(arguments)
+    except BrokenPipeError:  # whoever read what we say has gone
+        return BAD
+    except OSError as error:  # a full disk that our answer goes to, no memory, no descriptor
+        with contextlib.suppress(OSError):
+            print("cjc-agent: %s: not all was done, or not all said" % one_line(procfs.words(error)), file=sys.stderr, flush=True)
+        return BAD
+    except KeyboardInterrupt:
+        print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)
+        return BAD
+
+
+def _do(arguments: list[str] | None) -> int:
     try:
         options = _parser().parse_args(arguments)
         if options.verb == "meta-data":
@@ -60,11 +77,6 @@ def main(arguments: list[str] | None = None) -> int:
         return error.code if isinstance(error.code, int) else USAGE
     except WrongUsage as error:
         return complain(*error.args)
-    except BrokenPipeError:  # whoever read what we say has gone
-        return BAD
-    except KeyboardInterrupt:
-        print("cjc-agent: interrupted: look with `cjc-agent status` what is left", file=sys.stderr)
-        return BAD
 
 
 def console() -> None:

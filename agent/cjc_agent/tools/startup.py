@@ -20,16 +20,21 @@ def blind() -> str:
     return "/proc of this pid namespace is not mounted: mount -t proc proc /proc"
 
 
-def settle() -> None:
-    """Open descriptors 0-2 where they are closed, leave a working directory that may be unreadable, set the umask, drop what must not leak.
-
-    What the dynamic linker made of LD_* before we ran cannot be undone here; the wrapper removes it before the interpreter starts.
-    """
+def open_descriptors() -> None:
+    """Open descriptors 0-2 where they are closed."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
             os.open("/dev/null", os.O_RDWR)  # takes the lowest free number: this one
+
+
+def settle() -> None:
+    """Open descriptors 0-2 where they are closed, leave a working directory that may be unreadable, set the umask, drop what must not leak.
+
+    What the dynamic linker made of LD_* before we ran cannot be undone here; the wrapper removes it before the interpreter starts.
+    """
+    open_descriptors()
     signals.signal(signals.SIGCHLD, signals.SIG_DFL)  # ignored by the caller, and left so by bash: then no child can be waited for
     os.chdir("/")
     os.umask(0o022)  # files that matter are made 0600 all the same

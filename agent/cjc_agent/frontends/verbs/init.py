@@ -11,6 +11,8 @@ from cjc_agent.tools.log import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cjc_agent.operator.init import Step
 
 SUMMARY = "from nothing to a site: make the site DB, write the daemon.conf of site and node; run again it changes nothing"
@@ -40,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     look = looker(source_of(options), SECONDS)
     wishes = steps.Wishes(options.mount, options.local_daemon, options.local_ipaddress, options.ipcheck_off, options.restart or options.yes_restart,
                           options.yes_restart)
-    begun, ended = (_silent, _silent) if options.json else (_begun, _ended)
-    init = steps.Init(look, wishes, options.dry_run, begun, ended)
+    teller = _Teller(options.json)
+    init = steps.Init(look, wishes, options.dry_run, teller.begun, teller.ended)
     try:
         init.run()
     except conf.Refused as error:
@@ -56,16 +58,29 @@ def run(options: argparse.Namespace) -> int:
     return BAD if init.failed else GOOD
 
 
-def _silent(step: Step) -> None:
-    pass
+class _Teller:
+    """Says of each step what it does and how it ended, unless `silent`. Where that cannot be written any more it raises OSError, once: what must be
+    done all the same, the unmount, is done in silence."""
 
+    def __init__(self, silent: bool) -> None:
+        self._silent = silent
 
-def _begun(step: Step) -> None:
-    print("\n".join(map(one_line, ["* " + step.what, *("    " + line for line in step.preview)])), flush=True)
+    def begun(self, step: Step) -> None:
+        """A step begins."""
+        self._say("* " + step.what, step.preview)
 
+    def ended(self, step: Step) -> None:
+        """A step has ended."""
+        self._say("  " + (step.outcome or "interrupted"), [line for line in step.details if line])
 
-def _ended(step: Step) -> None:
-    print("\n".join(map(one_line, ["  " + (step.outcome or "interrupted"), *("    " + line for line in step.details if line)])), flush=True)
+    def _say(self, line: str, more: Sequence[str]) -> None:
+        if self._silent:
+            return
+        try:
+            print("\n".join(map(one_line, [line, *("    " + one for one in more)])), flush=True)
+        except OSError:
+            self._silent = True
+            raise
 
 
 def _summary(init, options: argparse.Namespace) -> str:  # type: ignore[no-untyped-def]
