@@ -580,7 +580,7 @@ FAULTS = [
     Fault(JOBCENTER, "start daemonises and exits 1", lambda site: wrapper(site, "start) %s start; exit 1;;" % REAL), {
         START: See(FAILED, "cjcpw start exited 1", then=nothing_is_left)}),
     Fault(JOBCENTER, "start forks for ever", lambda site: wrapper(site, FORKS, "status) exit 1;;"), {
-        START: See(FAILED, "the site does not come up", timeout=8, then=nothing_is_left)}),
+        START: See(FAILED, "the site does not come up", timeout=11, then=nothing_is_left)}),
     # both are believed: an exit code in status_running is what RUNNING means. Level 10 looks deeper
     Fault(JOBCENTER, "start and status lie", lambda site: simulator("start=lie", "status=lie:0"), {
         START: See(0, then=warned("no process of site"))}),

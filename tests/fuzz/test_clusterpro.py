@@ -16,9 +16,9 @@ VARIABLES = {
     "CLP_EVENT": ["START", "FAILOVER", "RECOVER", "START "], "CLP_DISK": ["SUCCESS", "FAILURE"], "CLP_SERVER": ["HOME", "OTHER"],
     "CLP_FACTOR": ["GROUPSTOP", ""], "CLP_SERVER_PREV": ["node1"], "CLP_SCRIPT_PATH": ["/opt/nec/x"], "CLP_GROUPNAME": ["jobs"],
     "CLP_PATH": ["@", "@/no/such", "@/file", "bin"], "CLP_RESOURCENAME": ["exec1", "../exec1", "/etc/passwd"],
-    "CJC_AGENT_CONF": ["@/conf", "@/no/such", "conf", "@/folder", "/dev/zero"], "HA_RSCTMP": ["@/state", "@/file", "state"], "PATH": ["@/bin", ""],
-    "IFS": ["/"], "ENV": ["@/startup"], "BASH_ENV": ["@/startup"], "PYTHONPATH": ["@/bin"], "PYTHONSTARTUP": ["@/startup"], "NQS_SITE": ["other"],
-    "LC_ALL": ["C", "ja_JP.eucJP"], "BASH_FUNC_printf%%": ["() { echo forged; }"], "AGENT": ["@/bin/id"], "CORE": ["@"], "PYTHON": ["/bin/false"],
+    "CJC_AGENT_CONF": ["@/conf", "@/no/such", "conf", "@/folder", "/dev/zero"], "HA_RSCTMP": ["@/state", "@/file", "state"], "PATH": ["@/traps", ""],
+    "IFS": ["/"], "ENV": ["@/startup"], "BASH_ENV": ["@/startup"], "PYTHONPATH": ["@/traps"], "PYTHONSTARTUP": ["@/startup"], "NQS_SITE": ["other"],
+    "LC_ALL": ["C", "ja_JP.eucJP"], "BASH_FUNC_printf%%": ["() { echo forged; }"], "AGENT": ["@/traps/id"], "CORE": ["@"], "PYTHON": ["/bin/false"],
     "MAIN": ["x"],
 }
 VALUES = dict(specimens.PARAMETERS, device=["/dev/no-such-device", "LABEL=no-such-label-cjc", "no-such-host:/export"], nqs_home=["@/nqs", "/no/such"])
@@ -48,7 +48,8 @@ def check(folder, script, environment, text):
     """One call: 0 or 1, and nothing but lines of ours."""
     environment = {name: value.replace(SCRATCH, str(folder)) for name, value in environment.items()}
     shutil.rmtree(folder / "state", ignore_errors=True)
-    (folder / "said").unlink(missing_ok=True)
+    for name in ("said", "caught"):
+        (folder / name).unlink(missing_ok=True)
     (folder / "conf").write_bytes(text.replace(SCRATCH, str(folder)).encode("utf-8", "replace"))
     done = subprocess.run([ROOT / "clusterpro" / (script + ".sh")], env=environment, capture_output=True, stdin=subprocess.DEVNULL, cwd="/",
                           start_new_session=True, timeout=60)
@@ -68,9 +69,10 @@ def test_hostile_calls(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    (tmp_path / "folder").mkdir()
+    for name in ("folder", "traps"):
+        (tmp_path / name).mkdir()
     (tmp_path / "startup").write_text("echo caught >> %s/caught\n" % tmp_path)
     for name in ("python3", "python3.11", "cjcpw", "sh", "readlink", "printf", "mount", "umount", "id"):
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\necho caught >> %s/caught\n" % tmp_path)
-        (tmp_path / "bin" / name).chmod(0o755)
+        (tmp_path / "traps" / name).write_text("#!/bin/sh\necho caught >> %s/caught\n" % tmp_path)
+        (tmp_path / "traps" / name).chmod(0o755)
     fuzz("clusterpro/*.sh (calls)", call, lambda drawn: check(tmp_path, *drawn), number=CALLS, at_once=1, size=400)

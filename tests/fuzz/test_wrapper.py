@@ -22,8 +22,8 @@ VARIABLES = {
     "OCF_RESOURCE_INSTANCE": ["rsc"], "OCF_EXIT_REASON_PREFIX": ["ocf-exit-reason:", "x "], "OCF_ROOT": ["/usr/lib/ocf"], "OCF_TRACE_RA": ["1"],
     "OCF_TRACE_FILE": ["@/trace", "trace"], "HA_RSCTMP": ["@/state", "@/no/such", "@/file", "state", "@/" + "x" * 300],
     "HA_LOGTAG": ["tag"], "HA_LOGFACILITY": ["none", "daemon", "mask", "upto"], "HA_LOGFILE": ["@/ha.log", "@/no/such"], "HA_DEBUGLOG": ["@/debug.log"],
-    "HA_debug": ["0", "1"], "PATH": ["/usr/bin:/bin", "@/bin", ""], "IFS": ["/", " "], "ENV": ["@/startup"], "BASH_ENV": ["@/startup"], "CDPATH": ["@"],
-    "PYTHONPATH": ["@/bin"], "PYTHONHOME": ["@"], "PYTHONSTARTUP": ["@/startup"], "PYTHONIOENCODING": ["ascii"], "PYTHONUTF8": ["0", "x"],
+    "HA_debug": ["0", "1"], "PATH": ["/usr/bin:/bin", "@/traps", ""], "IFS": ["/", " "], "ENV": ["@/startup"], "BASH_ENV": ["@/startup"], "CDPATH": ["@"],
+    "PYTHONPATH": ["@/traps"], "PYTHONHOME": ["@"], "PYTHONSTARTUP": ["@/startup"], "PYTHONIOENCODING": ["ascii"], "PYTHONUTF8": ["0", "x"],
     "PYTHONWARNINGS": ["error"], "PYTHONHASHSEED": ["x"], "LC_ALL": ["C", "ja_JP.eucJP"], "LANG": ["x"], "LC_TIME": ["ja_JP.UTF-8"],
     "TZ": ["UTC", ":/etc/passwd"],
     "HOME": ["@"], "TMPDIR": ["@"], "NQS_SITE": ["other"], "LD_LIBRARY_PATH": ["@"], "PS4": ["$(id)"], "BASH_FUNC_printf%%": ["() { echo forged; }"],
@@ -60,6 +60,7 @@ def check(folder, arguments, environment):
     """One call. It begins without a record; the site's disk is the node's /tmp, as if the cluster had mounted it, and so cjcpw is asked."""
     environment = {name: value.replace(SCRATCH, str(folder)) for name, value in environment.items()}
     shutil.rmtree(folder / "state", ignore_errors=True)
+    (folder / "caught").unlink(missing_ok=True)
     done = subprocess.run([WRAPPER, *arguments], env=environment, capture_output=True, stdin=subprocess.DEVNULL, cwd="/", start_new_session=True)
     action = arguments[0] if len(arguments) == 1 and arguments[0] in CODES else "unknown"
     assert done.returncode in CODES.get(action, {3}), (done.returncode, done.stderr)
@@ -88,8 +89,8 @@ def test_hostile_calls(tmp_path):
         (tmp_path / name).write_text(text)
     (tmp_path / "nqs" / "cjcpw").chmod(0o755)
     (tmp_path / "startup").write_text("echo caught >> %s/caught\n" % tmp_path)
-    (tmp_path / "bin").mkdir()
+    (tmp_path / "traps").mkdir()
     for name in ("python3", "python3.11", "cjcpw", "sh", "readlink", "printf", "mount", "umount", "blkid", "id"):
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\necho caught >> %s/caught\n" % tmp_path)
-        (tmp_path / "bin" / name).chmod(0o755)
+        (tmp_path / "traps" / name).write_text("#!/bin/sh\necho caught >> %s/caught\n" % tmp_path)
+        (tmp_path / "traps" / name).chmod(0o755)
     fuzz("ocf/jobcenter (calls)", call, lambda drawn: check(tmp_path, *drawn), number=CALLS, at_once=1, size=400)
