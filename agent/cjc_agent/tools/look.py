@@ -1,6 +1,7 @@
 """Looking at files that may lie on a file system that hangs: many at once, in a child that may be abandoned."""
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -39,6 +40,11 @@ class Seen:
         return self.errno in (2, 20)  # ENOENT, ENOTDIR
 
     @property
+    def silent(self) -> bool:
+        """Whether it hangs, and nothing of it was seen."""
+        return self.errno == errno.ETIMEDOUT
+
+    @property
     def is_file(self) -> bool:
         """Whether it is a plain file."""
         return stat.S_ISREG(self.mode)
@@ -64,7 +70,7 @@ def at(paths: Sequence[str], runner: Runner, deadline: Deadline, contents: bool 
         hung = str(error.strerror)
     else:
         hung = "its file system does not answer"
-    return {path: Seen(path, json.loads(answers[item] or "null") or {"error": hung, "errno": 110}) for item, path in numbers.items()}
+    return {path: Seen(path, json.loads(answers[item] or "null") or {"error": hung, "errno": errno.ETIMEDOUT}) for item, path in numbers.items()}
 
 
 def number(name: str) -> int:

@@ -86,6 +86,8 @@ def commands(node: Node) -> Iterator[Found]:
         paths = values.programs_of(name, node.settings.nqs_home)
         if seen is None:
             yield (NO_MAKER if name == MAKER else NO_COMMAND)("", command=name, paths=", ".join(paths))
+        elif seen.silent:
+            yield unchecked((NOT_EXECUTABLE, WRITABLE_COMMAND), NO_ANSWER, what=seen.path)
         elif not seen.is_file or not seen.mode & 0o111:
             yield NOT_EXECUTABLE(seen.path, command=seen.path)
         elif seen.others_write:
@@ -98,8 +100,8 @@ def version(node: Node) -> Iterator[Found]:
     command = node.commands[node.settings.cjcpw]
     if command is None:
         return
-    if node.package is None:
-        yield unchecked((VERSION_UNKNOWN, OTHER_VERSION), NO_ANSWER, what="rpm, dpkg-query")
+    if command.silent or node.package is None:
+        yield unchecked((VERSION_UNKNOWN, OTHER_VERSION), NO_ANSWER, what=command.path if command.silent else "rpm, dpkg-query")
         return
     here = node.package[1]
     if not here:
