@@ -170,13 +170,12 @@ def effective(site: str, files: Mapping[str, File]) -> dict[str, Effective]:
 
     Seed: where the same name stands in both, the local site's own file wins over the common one; the cluster site's likewise.
     """
-    found = {name: Effective(key.default) for name, key in KEYS.items()}
+    lines: dict[str, list[tuple[File, Entry]]] = {name: [] for name in KEYS}
     for file in (files[which] for which in LAYERS[site] if which in files):
         for entry in file.entries:
-            before = found.get(entry.key)
-            hidden = (*before.hides, (before.file, before.entry)) if before and before.file and before.entry else ()
-            found[entry.key] = Effective(entry.value, file, entry, hidden)
-    return found
+            lines.setdefault(entry.key, []).append((file, entry))
+    return {name: Effective(listed[-1][1].value, *listed[-1], tuple(listed[:-1])) if listed else Effective(KEYS[name].default)
+            for name, listed in lines.items()}
 
 
 def port_of(found: Effective) -> int | None:

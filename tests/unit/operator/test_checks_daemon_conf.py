@@ -23,6 +23,13 @@ def test_owner_and_mode(state_folder, log, which, mode, uid, complaints):
     assert [found.rule.id for found in daemon_conf.files(node)] == complaints
 
 
+def test_a_file_that_is_something_else_altogether_takes_no_time(state_folder, log):
+    node = Node(Request({"site": "jobsiteA", "site_db": "/share/job_site"}, Deadline(10), log, str(state_folder), ""))
+    node.__dict__.update(seen={}, mount=object(), files={COMMON: File("/x", b"port=1\n" * 20000 + b"text\n" * 20000)})
+    assert len(list(daemon_conf.files(node))) == daemon_conf.MOST_TOLD
+    assert len(node.effective(LOCAL)["port"].hides) == 19999
+
+
 def node_with(state_folder, log, **looked_at):
     """A node with two VIPs, whose disk is here."""
     node = Node(Request({"site": "jobsiteA", "site_db": "/share/job_site", "vip": "10.0.0.1,10.0.0.2"}, Deadline(10), log, str(state_folder), ""))

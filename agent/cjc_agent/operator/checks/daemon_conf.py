@@ -2,17 +2,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from cjc_agent.operator.node import LOCAL, SITE, Node
 from cjc_agent.operator.rule import ERROR, INFO, NO_ANSWER, NOT_MOUNTED, WARNING, Found, Group, unchecked
 from cjc_agent.settings import daemon_conf, values
-from cjc_agent.settings.daemon_conf import port_of
+from cjc_agent.settings.daemon_conf import File, port_of
 from cjc_agent.tools import addresses, processes, sockets
 from cjc_agent.tools.command import NEVER_RAN
 
 GROUP = Group("daemon.conf", "daemon.conf")
 UNIT = "jobcentersv.service"  # seed
-MOST_TOLD = 5  # lines of a file that is something else altogether
+MOST_TOLD = 20  # lines of a file that is something else altogether
 
 MISSING = GROUP.rule(
     "CJC101", WARNING,
@@ -171,13 +172,7 @@ def files(node: Node) -> Iterator[Found]:
         if seen.is_file and seen.others_write and not (by_the_user and not seen.mode & 0o022):
             yield WRITABLE(seen.path, which=which, mode="%04o" % (seen.mode & 0o7777), uid=seen.uid)
     for which, file in node.files.items():
-        first: dict[str, int] = {}
-        for entry in file.entries:
-            yield from _key(which, file.place(entry), entry.key)
-            if entry.key in first:
-                yield DUPLICATE(file.place(entry), key=entry.key, first=first[entry.key])
-            first.setdefault(entry.key, entry.line)
-        yield from (NEITHER("%s:%d" % (file.path, line)) for line in file.neither[:MOST_TOLD])
+        yield from islice(_lines(which, file), MOST_TOLD)
     if node.mount is None:
         yield unchecked(NEED_THE_DISK, NOT_MOUNTED)
 
@@ -186,6 +181,17 @@ def _example(node: Node, which: str) -> str:
     """What a file that is written anew should have in it (seed)."""
     return {LOCAL: "local_daemon=SITE ipaddress=ADDRESS", SITE: "local_daemon=OFF ipaddress=%s" % (",".join(node.settings.vip) or "VIP")}.get(
         which, "local_daemon=SITE listen_port=%d" % node.port)
+
+
+def _lines(which: str, file: File) -> Iterator[Found]:
+    """What is wrong with a file's lines, each by itself and beside those before it."""
+    yield from (NEITHER("%s:%d" % (file.path, line)) for line in file.neither)
+    first: dict[str, int] = {}
+    for entry in file.entries:
+        yield from _key(which, file.place(entry), entry.key)
+        if entry.key in first:
+            yield DUPLICATE(file.place(entry), key=entry.key, first=first[entry.key])
+        first.setdefault(entry.key, entry.line)
 
 
 def _key(which: str, place: str, key: str) -> Iterator[Found]:
