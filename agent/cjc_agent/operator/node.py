@@ -183,7 +183,7 @@ class Node:
         """The configuration of the running Pacemaker cluster; None where none answers."""
         if self._cib is None:
             try:
-                self._cib = cib.read(self.stack.runner, self.deadline.part(PATIENCE))
+                self._cib = cib.read(self.stack.runner, self.deadline.part(3 * PATIENCE))  # "no cluster" would make some rules cry wolf
             except cib.Unusable:
                 return None
         return self._cib
