@@ -227,9 +227,9 @@ def test_after_a_reboot_it_is_a_standby(server: Server) -> None:
 @pytest.mark.parametrize("name, fault, killed", [("start.sh", "start=slow:600", "start"), ("stop.sh", "stop=slow:600", "stop")])
 def test_during_a_slow_start_or_stop_and_a_hung_one(server: Server, name: str, fault: str, killed: str) -> None:
     """Young: good, with the reason. Older than its own timeout: bad, although nothing else has changed."""
-    if name == "stop.sh":
-        server.start()
     server.configure(**server.site.faults(fault))
+    if name == "stop.sh":  # it stops the site as it was started, slowness and all
+        server.start()
     script = server.begin(name, CLP_EVENT="START")
     call = "stop" if name == "stop.sh" else "start"
     lock = server.site.state / ("cjc-%s.lock" % server.site.name)

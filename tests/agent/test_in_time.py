@@ -106,10 +106,10 @@ def test_users_whose_names_nobody_answers(site: Site) -> None:
 
 def test_many_jobs_among_many_processes(site: Site) -> None:
     """A look at all processes costs time, and more must not be taken than there is."""
-    site.start()
+    site.start(**site.faults("stop=fail:4"))
     crowds = [python(site, CROWD, "1000"), python(site, CROWD, "500", cwd=str(site.directory), env={"NQS_SITE": site.name})]
     try:
-        answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="30000", **site.faults("stop=fail:4"))
+        answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="30000")
         assert answer.code == 0 and answer.seconds < 30, answer
         site.assert_nothing_left()
         assert crowds[0].poll() is None and crowds[1].wait(timeout=5) != 0

@@ -74,7 +74,7 @@ def test_a_node_without_a_fit_python_says_so(site: Site, tmp_path: pathlib.Path)
 
 
 def test_without_psutil_start_says_so_and_stop_works(site: Site) -> None:
-    site.start()
+    site.start(**site.faults("stop=lie"))
     folders = list(pathlib.Path("/usr/lib/python3/dist-packages").glob("psutil*"))
     assert folders
     try:
@@ -84,7 +84,7 @@ def test_without_psutil_start_says_so_and_stop_works(site: Site) -> None:
         assert answer.code == 5 and "psutil" in answer.reason
         assert site.call("validate-all").code == 5
         assert site.monitor(20) == 0
-        assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="8000", **site.faults("stop=lie")).code == 0
+        assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="8000").code == 0
         site.assert_nothing_left()
         assert site.monitor() == 7
     finally:

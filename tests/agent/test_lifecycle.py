@@ -397,10 +397,10 @@ def test_a_failed_start_takes_down_what_it_brought_up(site: Site) -> None:
 
 
 def test_stop_that_lies_is_not_believed(site: Site) -> None:
-    site.start()
+    site.start(**site.faults("stop=lie"))  # a stop acts on what the site was started with
     began = site.daemons()
-    answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="6000", **site.faults("stop=lie"))
-    assert answer.code == 0, answer
+    answer = site.call("stop", OCF_RESKEY_CRM_meta_timeout="6000")
+    assert answer.code == 0 and "sending TERM to jcsim-" in site.log.read_text(), answer
     assert not [pid for pid in began.values() if pid in all_processes()]
     site.assert_nothing_left()
 

@@ -158,18 +158,20 @@ def test_a_foreign_listener_on_the_vip_is_named_before_the_start(site: Site) -> 
     site.start()
 
 
-def test_the_agent_may_be_called_by_a_job(site: Site) -> None:
-    """Whoever called us, and we ourselves, are descendants of a recorded daemon then: never ended."""
-    site.start()
+@pytest.mark.parametrize("fault, code, words", [("", 0, ""), ("stop=lie", 1, "call it from elsewhere")])
+def test_the_agent_may_be_called_by_a_job(site: Site, fault: str, code: int, words: str) -> None:
+    """Whoever called us, and we ourselves, are descendants of a recorded daemon then: never ended by us, and 0 is not said beside them."""
+    site.start(**site.faults(fault))
     out = pathlib.Path("/tmp/stop-by-job-" + site.name)
-    exports = "".join("export %s='%s'\n" % pair for pair in site.call_environment(**site.faults("stop=lie")).items())
+    exports = "".join("export %s='%s'\n" % pair for pair in site.call_environment(OCF_RESKEY_CRM_meta_timeout="6000").items())
     script = pathlib.Path(str(out) + ".sh")
     script.write_text("cd /\n%s/usr/lib/ocf/resource.d/cjc/jobcenter stop 2>%s.err\necho $? >%s\n" % (exports, out, out))
     site.simulator("qsub", "-s", site.name, "--", "setsid sh %s; :" % script)
     wait_until(out.exists, 40)
     wait_until(lambda: out.read_text() != "")
-    assert out.read_text().strip() == "0", pathlib.Path("%s.err" % out).read_text()
-    assert not site.mounted() and not site.daemons()
+    said = pathlib.Path("%s.err" % out).read_text()
+    assert int(out.read_text()) == code and words in said, said
+    assert (site.mounted(), bool(site.daemons())) == (bool(code), bool(code))
 
 
 def test_a_hung_status_call_is_not_a_daemon(site: Site) -> None:
@@ -190,14 +192,14 @@ def test_a_hung_status_call_is_not_a_daemon(site: Site) -> None:
 
 
 def test_jobs_end_with_the_site_whatever_they_made_of_their_environment(site: Site) -> None:
-    site.start()
+    site.start(**site.faults("stop=lie"))
     note = site.directory / "job.pid"
     site.simulator("qsub", "-s", site.name, "--", "exec env -i /bin/sh -c 'echo $$ > %s.tmp; mv %s.tmp %s; cd /; while :; do sleep 1000; done'"
                    % (note, note, note))
     wait_until(note.exists)
     job = int(note.read_text())
     assert not any(entry.startswith("NQS_SITE=") for entry in environment_of(job))
-    assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="10000", **site.faults("stop=lie")).code == 0
+    assert site.call("stop", OCF_RESKEY_CRM_meta_timeout="10000").code == 0
     assert not alive(job), "the job runs again on the other node: it must not go on here"
     site.assert_nothing_left()
 
