@@ -1,7 +1,6 @@
 """Who holds the mount, who listens at the port, and what is mounted where: stop ends and unmounts the site's own, and nothing else."""
 from __future__ import annotations
 
-import json
 import os
 import pathlib
 import shutil
@@ -30,11 +29,6 @@ def other(tmp_path: pathlib.Path):  # type: ignore[no-untyped-def]
     subprocess.run(["umount", str(folder)], check=True)
     folder.rmdir()
     made.close()
-
-
-def recorded(site: Site) -> list[int]:
-    """The pids in the site's record."""
-    return [pid for pid, _ in json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())["daemons"]]
 
 
 def bind_below(site: Site, folder: pathlib.Path) -> pathlib.Path:
@@ -78,7 +72,7 @@ def test_a_container_with_a_mount_of_its_own_at_our_path_is_no_holder(site: Site
     namespace = ("unshare", "--mount", "--propagation", "private")
     before = shell(site, enter, *namespace)
     site.start()
-    assert before.pid not in recorded(site)
+    assert before.pid not in site.recorded()
     after = shell(site, "umount %s && %s" % (site.directory, enter), *namespace)
     assert site.call("monitor", **site.faults("status=lie:1")).reason.find("sleep[") < 0
     site.stop()
@@ -93,7 +87,7 @@ def test_who_held_the_mount_while_the_site_was_adopted_is_no_daemon_of_it(site: 
               "p = subprocess.Popen(['sleep', '1000'], start_new_session=True); print(p.pid, flush=True); time.sleep(1000)")
     backup = python(site, script, str(site.directory / "file"), stdin=subprocess.PIPE, env={"PATH": "/usr/bin:/bin"})
     assert site.monitor() == 0
-    assert backup.pid not in recorded(site) and set(site.daemons().values()) == set(recorded(site))
+    assert backup.pid not in site.recorded() and set(site.daemons().values()) == site.recorded()
     assert backup.stdin and backup.stdout
     backup.stdin.write(b"let go\n")
     backup.stdin.flush()

@@ -76,15 +76,8 @@ def test_a_job_that_runs_when_cjcpw_stop_fails_runs_again(site: Site, tmp_path: 
 
 
 def test_a_job_that_runs_before_the_start_is_at_its_end_is_no_daemon(site: Site, tmp_path: pathlib.Path) -> None:
-    note = tmp_path / "job.pid"
-    site.start()
-    site.noting_job(note, "exec sleep 1000")
-    site.stop()
-    note.unlink()
-    site.start(**site.status_waits_for(note))
-    assert int(note.read_text()) in site.processes()
-    record = json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())
-    assert {pid for pid, _ in record["daemons"]} == set(site.daemons().values())
+    site.start_beside_a_job(tmp_path / "job.pid")
+    assert site.recorded() == set(site.daemons().values())
 
 
 def test_the_record_tells_what_was_started(site: Site) -> None:

@@ -22,10 +22,6 @@ def resident_pid(site: Site) -> int:
     return int(json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())["resident"][0])
 
 
-def recorded(site: Site) -> set[int]:
-    return {pid for pid, _ in json.loads((site.state / ("cjc-%s.json" % site.name)).read_text())["daemons"]}
-
-
 def test_it_starts_lives_in_a_session_of_its_own_and_stops(resident: Site) -> None:
     resident.start()
     pid = resident_pid(resident)
@@ -80,15 +76,8 @@ def test_its_output_goes_to_syslog_and_its_end_hurts_nobody(resident: Site) -> N
 
 
 def test_its_children_are_daemons_and_theirs_are_jobs(resident: Site, tmp_path: pathlib.Path) -> None:
-    """A job that was put back by the stop before runs again before the start is at its end."""
-    note = tmp_path / "job.pid"
-    resident.start()
-    resident.noting_job(note, "exec sleep 1000")
-    resident.stop()
-    note.unlink()
-    resident.start(**resident.status_waits_for(note))
-    assert int(note.read_text()) in resident.processes()
-    assert recorded(resident) == {resident_pid(resident), *resident.daemons().values()}
+    resident.start_beside_a_job(tmp_path / "job.pid")
+    assert resident.recorded() == {resident_pid(resident), *resident.daemons().values()}
 
 
 def test_a_running_resident_is_adopted(resident: Site) -> None:
@@ -98,7 +87,7 @@ def test_a_running_resident_is_adopted(resident: Site) -> None:
     resident.simulator("qsub", "-s", resident.name, "--", "cd %s; exec sleep 1000" % resident.site_db)
     wait_until(lambda: "sleep" in resident.processes().values())
     assert resident.probe() == 0
-    assert resident_pid(resident) == hand.pid and recorded(resident) <= {hand.pid, *resident.daemons().values()}
+    assert resident_pid(resident) == hand.pid and resident.recorded() <= {hand.pid, *resident.daemons().values()}
     assert resident.call("stop").code == 0
     assert hand.wait(timeout=5) is not None
     assert not resident.mounted()

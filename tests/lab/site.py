@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import json
 import os
 import pathlib
 import re
@@ -168,6 +169,19 @@ class Site:
     def faults(self, text: str) -> dict[str, str]:
         """The parameter that makes the simulator fail on purpose."""
         return {"environment": "JCSIM_FAULTS=" + text}
+
+    def recorded(self) -> set[int]:
+        """The pids of the daemons in the site's record."""
+        return {pid for pid, _ in json.loads((self.state / ("cjc-%s.json" % self.name)).read_text())["daemons"]}
+
+    def start_beside_a_job(self, note: pathlib.Path) -> None:
+        """Start the site as after a failover: a job that the stop before has put back runs before this start is at its end."""
+        self.start()
+        self.noting_job(note, "exec sleep 1000")
+        self.stop()
+        note.unlink()
+        self.start(**self.status_waits_for(note))
+        assert int(note.read_text()) in self.processes()
 
     def noting_job(self, note: pathlib.Path, *command: str) -> None:
         """Submit a job, a shell `command`, that notes its pid before anything else each time it runs; return once it does."""
